@@ -1,0 +1,1 @@
+//! The built-in trainer: really trains a small LoRA adapter on a CPU.
