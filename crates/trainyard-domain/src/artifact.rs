@@ -1,0 +1,49 @@
+//! What a training leaves behind, as it is recorded once it is home and verified.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{AttemptNumber, ProviderJobId, ProviderName, Sha256, Timestamp};
+
+/// One file of an artifact.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArtifactFile {
+    /// Relative path with `/`, as the training wrote it; checked to stay inside.
+    pub path: String,
+    /// Size in bytes.
+    pub size_bytes: u64,
+    /// The digest that the machine made after training, and that the stored bytes have.
+    pub hash_sha256: Sha256,
+}
+
+/// A job's artifact: every file compared with the machine's digest before any stood under its name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArtifactRecord {
+    /// Every file, sorted by path; never empty.
+    pub files: Vec<ArtifactFile>,
+    /// Which of `files` is the main one: `outputs.main`, else `adapter_model.safetensors`, else the largest.
+    pub main: usize,
+    /// When the last file was verified.
+    pub created_at: Timestamp,
+    /// The attempt that made it.
+    pub attempt: AttemptNumber,
+    /// Where it was trained.
+    pub provider: ProviderName,
+    /// The provider's id of that machine.
+    pub provider_job_id: Option<ProviderJobId>,
+}
+
+impl ArtifactRecord {
+    /// The main file.
+    pub fn main_file(&self) -> Option<&ArtifactFile> {
+        self.files.get(self.main)
+    }
+
+    /// Which file is the main one, by the contract's rule. `None` where there is no file.
+    pub fn choose_main(files: &[ArtifactFile], wanted: Option<&str>) -> Option<usize> {
+        let named = |name: &str| files.iter().position(|file| file.path == name);
+        wanted
+            .and_then(named)
+            .or_else(|| named("adapter_model.safetensors"))
+            .or_else(|| (0..files.len()).max_by_key(|&i| (files[i].size_bytes, std::cmp::Reverse(i))))
+    }
+}

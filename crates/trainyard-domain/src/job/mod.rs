@@ -1,0 +1,15 @@
+//! A job: what the user asked for, what they wish now, and what became of it.
+
+mod attempt;
+mod body;
+mod command;
+mod phase;
+mod state;
+mod transition;
+
+pub use attempt::{Attempt, Exit};
+pub use body::{CorruptJob, Job, JobBody, Origin};
+pub use command::{Command, Refusal, StopCause, Wish};
+pub use phase::{Phase, Reason};
+pub use state::{Claim, Ended, JobState, Rental, StateName};
+pub use transition::{Fact, IllegalTransition};

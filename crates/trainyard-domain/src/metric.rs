@@ -1,0 +1,89 @@
+//! Metrics of a training and of its machine.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A number that may be not finite: in JSON a number, or `"NaN"`, `"Infinity"`, `"-Infinity"`.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub struct MetricValue(pub f64);
+
+/// What was logged at one step. `step`, `epoch`, `loss`, `learning_rate` are ordinary names among the values,
+/// except that `step` orders points and is an integer.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct MetricPoint {
+    /// The optimizer step, where the source tells one. Points of the machine itself have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<u64>,
+    /// Every other numeric field by name.
+    pub values: BTreeMap<String, MetricValue>,
+}
+
+impl MetricPoint {
+    /// Most names kept of one point; what is over is dropped, later names in the alphabet first.
+    pub const NAMES_MAX: usize = 64;
+    /// Longest name of a metric, in bytes.
+    pub const NAME_BYTES_MAX: usize = 128;
+
+    /// The value of that name.
+    pub fn get(&self, name: &str) -> Option<f64> {
+        self.values.get(name).map(|value| value.0)
+    }
+
+    /// Whether the point is about the machine (`system/…`) and not about the training.
+    pub fn is_system(&self) -> bool {
+        self.values.keys().all(|name| name.starts_with("system/"))
+    }
+}
+
+impl Serialize for MetricValue {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            v if v.is_nan() => serializer.serialize_str("NaN"),
+            f64::INFINITY => serializer.serialize_str("Infinity"),
+            f64::NEG_INFINITY => serializer.serialize_str("-Infinity"),
+            // Whole numbers are shown as such: `"epoch": 1`, as in the specification.
+            v if v.fract() == 0.0 && v.abs() < 9e15 => serializer.serialize_i64(v as i64),
+            v => serializer.serialize_f64(v),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for MetricValue {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(MetricVisitor)
+    }
+}
+
+struct MetricVisitor;
+
+impl Visitor<'_> for MetricVisitor {
+    type Value = MetricValue;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number, or one of \"NaN\", \"Infinity\", \"-Infinity\"")
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<MetricValue, E> {
+        Ok(MetricValue(value))
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<MetricValue, E> {
+        Ok(MetricValue(value as f64))
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<MetricValue, E> {
+        Ok(MetricValue(value as f64))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<MetricValue, E> {
+        match text {
+            "NaN" => Ok(MetricValue(f64::NAN)),
+            "Infinity" => Ok(MetricValue(f64::INFINITY)),
+            "-Infinity" => Ok(MetricValue(f64::NEG_INFINITY)),
+            _ => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
+        }
+    }
+}
