@@ -1,0 +1,1 @@
+//! The small program beside a training process.

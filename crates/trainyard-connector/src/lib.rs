@@ -1,0 +1,19 @@
+//! What a provider must be able to do.
+//!
+//! Two different things speak, so there are two traits. [`Connector`]: the vendor rents and returns machines.
+//! [`Workload`]: the training process on such a machine, through our agent beside it. An error says what failed
+//! and its [`Effect`]: whether it may have happened all the same.
+
+mod connector;
+mod error;
+mod workload;
+
+pub use connector::{
+    Capabilities, Connector, ConnectorInfo, MachineObservation, MachinePhase, Placement, ProvisionOrder,
+    Termination,
+};
+pub use error::{ConnectorError, Effect, ErrorKind};
+pub use workload::{
+    AgentEvent, AgentEventBody, AgentGreeting, CheckpointInfo, EventBatch, HandOver, HandOverPurpose,
+    InputSource, Manifest, ManifestFile, StartOrder, TrainingState, Workload, WorkloadState,
+};

@@ -1,0 +1,248 @@
+//! The training's side: what our agent on a machine can be asked.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use trainyard_domain::{
+    AttemptNumber, Exit, JobId, LogSpan, MetricPoint, Progress, SecretName, Sha256, Timestamp,
+};
+
+use crate::ConnectorError;
+
+/// The training process on a machine, through our agent. Every call is bounded in time and may be repeated.
+#[async_trait]
+pub trait Workload: Debug + Send + Sync {
+    /// The agent's unsigned greeting: which boot of it answers, and its clock.
+    async fn greet(&self) -> Result<AgentGreeting, ConnectorError>;
+
+    /// How the training is.
+    async fn state(&self) -> Result<WorkloadState, ConnectorError>;
+
+    /// Hands over one input, from where an earlier try broke off; known by its digest, so twice is as good as once.
+    async fn put_input(&self, input: &InputSource) -> Result<(), ConnectorError>;
+
+    /// Starts the training of an attempt. An attempt that was started before is not started again: the answer is its
+    /// state. Every process of an attempt before it is gone when this returns.
+    async fn start(&self, order: &StartOrder) -> Result<WorkloadState, ConnectorError>;
+
+    /// Numbered events after `after`; waits up to `wait` for the first one. In order, none missing, none twice.
+    async fn events(&self, after: u64, wait: Duration) -> Result<EventBatch, ConnectorError>;
+
+    /// Bytes of the log from an offset, at most `limit`.
+    async fn log(&self, offset: u64, limit: u32) -> Result<Bytes, ConnectorError>;
+
+    /// Asks the training to stop (SIGTERM) and kills it with every descendant after `grace`. Returns at once; the end
+    /// shows as an event.
+    async fn stop(&self, grace: Duration) -> Result<(), ConnectorError>;
+
+    /// Stops every process of the training (SIGSTOP). They are stopped when this returns.
+    async fn pause(&self) -> Result<(), ConnectorError>;
+
+    /// Lets them go on.
+    async fn resume(&self) -> Result<(), ConnectorError>;
+
+    /// What the ended training left, with the digests made on the machine. Waits for the digests up to `wait`;
+    /// `None` while they are still being made.
+    async fn manifest(&self, wait: Duration) -> Result<Option<Manifest>, ConnectorError>;
+
+    /// Bytes of a file of the manifest, `offset` to at most `offset + limit`. The caller compares the digest.
+    async fn file(&self, path: &str, offset: u64, limit: u64) -> Result<Bytes, ConnectorError>;
+
+    /// Complete checkpoints, newest last.
+    async fn checkpoints(&self) -> Result<Vec<CheckpointInfo>, ConnectorError>;
+
+    /// Tells the agent that the orchestrator lives, and until when it need not worry.
+    async fn renew(&self, lease: Duration) -> Result<(), ConnectorError>;
+
+    /// Lets the agent go: it kills what is left, removes what the attempt left on its disk, and exits.
+    async fn release(&self) -> Result<(), ConnectorError>;
+}
+
+/// The agent's greeting.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentGreeting {
+    /// Made anew at every start of the agent: a restarted agent never starts a training by itself.
+    pub boot_id: String,
+    /// The agent's clock; signatures are made by it.
+    pub time: Timestamp,
+    /// The agent's version.
+    pub version: String,
+    /// The order it was started for.
+    pub order: String,
+}
+
+/// How the training on a machine is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkloadState {
+    /// Which boot of the agent says so.
+    pub boot_id: String,
+    /// The attempt it was told to start, if it was.
+    pub attempt: Option<(JobId, AttemptNumber)>,
+    /// How it is.
+    pub training: TrainingState,
+    /// The number of the last event.
+    pub last_event: u64,
+    /// Bytes of the log so far.
+    pub log_bytes: u64,
+}
+
+/// How a training is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TrainingState {
+    /// None was started by this boot of the agent.
+    Idle,
+    /// What it needs is being prepared (code unpacked, packages installed).
+    Preparing,
+    /// It runs.
+    Running {
+        /// Since when.
+        since: Timestamp,
+        /// Whether it is paused.
+        paused: bool,
+    },
+    /// It ended, and no process of it is left.
+    Exited {
+        /// When it began.
+        started_at: Option<Timestamp>,
+        /// How it ended.
+        exit: Exit,
+    },
+}
+
+/// One event of an agent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AgentEvent {
+    /// Its number, dense from 1 within one attempt.
+    pub n: u64,
+    /// When, by the agent's clock.
+    pub at: Timestamp,
+    /// What.
+    pub body: AgentEventBody,
+}
+
+/// What an agent tells.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AgentEventBody {
+    /// The training's process runs.
+    Started,
+    /// One logged point.
+    Metrics(MetricPoint),
+    /// How far it is.
+    Progress(Progress),
+    /// A range of the agent's log, on disk before this was sent.
+    Log(LogSpan),
+    /// A complete checkpoint appeared.
+    Checkpoint(CheckpointInfo),
+    /// The training ended; no process of it is left. The last event of an attempt.
+    Exited(Exit),
+}
+
+/// A run of events.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EventBatch {
+    /// Which boot of the agent says so.
+    pub boot_id: String,
+    /// The events, in order.
+    pub events: Vec<AgentEvent>,
+    /// The number of the last event there is.
+    pub last: u64,
+}
+
+/// A complete checkpoint on a machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckpointInfo {
+    /// Its directory, relative to the checkpoint directory.
+    pub path: String,
+    /// The step it was written at, where its name or `trainer_state.json` tells.
+    pub step: Option<u64>,
+    /// Size of all its files in bytes.
+    pub size_bytes: u64,
+}
+
+/// What a training left in its output directory, after `outputs.include` and `exclude`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The attempt that left it.
+    pub attempt: AttemptNumber,
+    /// Every file, sorted by path.
+    pub files: Vec<ManifestFile>,
+    /// Names that were left out, with the reason (a link that leads outside, a device, a name that is not UTF-8).
+    pub skipped: Vec<String>,
+}
+
+/// One file of a manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManifestFile {
+    /// Relative path with `/`.
+    pub path: String,
+    /// Size in bytes.
+    pub size_bytes: u64,
+    /// Its digest, made on the machine.
+    pub sha256: Sha256,
+}
+
+/// An input to hand over: a file here with its size and digest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InputSource {
+    /// Its digest, which names it on the machine.
+    pub sha256: Sha256,
+    /// Size in bytes.
+    pub size_bytes: u64,
+    /// Where it lies here.
+    pub path: PathBuf,
+}
+
+/// Everything an agent needs to start a training.
+///
+/// It has no wire form of its own: the agent's protocol writes the secrets out by hand, in one place.
+#[derive(Debug)]
+pub struct StartOrder {
+    /// The job.
+    pub job_id: JobId,
+    /// The attempt.
+    pub attempt: AttemptNumber,
+    /// The specification, without secrets; written where `TRAINYARD_SPEC` points.
+    pub spec: trainyard_domain::JobSpec,
+    /// Secrets by the name of their environment variable. The type cannot be printed or serialised.
+    pub secrets: BTreeMap<SecretName, SecretString>,
+    /// Inputs handed over before, and where the training sees them.
+    pub inputs: Vec<HandOver>,
+    /// The checkpoint to continue from, relative to the checkpoint directory. None: the newest complete one that the
+    /// machine kept for the job, if any.
+    pub resume_from: Option<String>,
+    /// Seconds from now after which the agent stops the training by itself; none: never.
+    pub deadline_s: Option<u64>,
+    /// GPUs of this machine it may use, by index; none: all that the machine shows.
+    pub gpus: Option<Vec<u32>>,
+}
+
+/// How an input that was handed over is used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HandOver {
+    /// Which input.
+    pub sha256: Sha256,
+    /// What for.
+    pub purpose: HandOverPurpose,
+}
+
+/// What an input is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HandOverPurpose {
+    /// The dataset: a file in the input directory, its path in `TRAINYARD_DATASET`.
+    Dataset,
+    /// The held-out dataset: its path in `TRAINYARD_EVAL_DATASET`.
+    EvalDataset,
+    /// An archive to unpack as the working directory.
+    Code,
+    /// A file at that relative path of the input directory.
+    File(String),
+}

@@ -1,0 +1,16 @@
+//! Where Trainyard keeps what it knows: jobs, their numbered events, telemetry, the ledger of machines, secrets
+//! (sealed), tokens (hashed) and artifacts.
+//!
+//! [`Storage`] speaks in verbs of the domain. The row is the truth, the events are the history: both are written
+//! in one transaction, so "saved but not announced" cannot happen. Every implementation is held to the same cases
+//! in `trainyard-testkit`.
+
+mod types;
+mod verbs;
+
+pub use types::{
+    Appended, Commit, CommitError, Committed, CreateError, EventPage, Fence, IdempotentAnswer, JobFilter,
+    JobPage, JobRow, ListPage, MetricQuery, SealedSecret, StorageError, StoredJob, Telemetry, TelemetryItem,
+    TokenRecord,
+};
+pub use verbs::Storage;

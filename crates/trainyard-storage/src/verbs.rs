@@ -1,0 +1,114 @@
+//! The trait: verbs of the domain, each with its promise. A test in `trainyard-testkit` is written from each.
+
+use async_trait::async_trait;
+use trainyard_domain::{
+    Event, Job, JobId, Machine, MetricPoint, NewEvent, OrderName, ProviderName, SecretName, Seq, Timestamp,
+};
+
+use crate::{
+    Appended, Commit, CommitError, Committed, CreateError, EventPage, Fence, IdempotentAnswer, JobFilter,
+    JobPage, ListPage, MetricQuery, SealedSecret, StorageError, StoredJob, Telemetry, TokenRecord,
+};
+
+/// Durable memory. What a method returned `Ok` for survives a power cut.
+///
+/// Every future may be dropped at any `.await`: the change is then made whole or not at all.
+#[async_trait]
+pub trait Storage: std::fmt::Debug + Send + Sync + 'static {
+    /// The fence under which this process writes; larger than that of every holder before it.
+    fn fence(&self) -> Fence;
+
+    /// Stores a new job at version 1 with its first events. Fifty at once with one id: exactly one succeeds.
+    async fn create(&self, job: &Job, events: &[NewEvent]) -> Result<StoredJob, CreateError>;
+
+    /// The job with its counters.
+    async fn load(&self, id: &JobId) -> Result<Option<StoredJob>, StorageError>;
+
+    /// A page of jobs, newest first, with how many match. Stable while jobs are created: a page never repeats a job
+    /// of the page before. Flat in time up to a million jobs for no filter, state and provider.
+    async fn list(&self, filter: &JobFilter, page: ListPage) -> Result<JobPage, StorageError>;
+
+    /// Writes row, events, ledger and due time in one transaction, conditional on version and fence.
+    async fn commit(&self, commit: Commit) -> Result<Committed, CommitError>;
+
+    /// Appends telemetry and moves the cursor in one transaction. A batch whose cursor is not above the stored one
+    /// of that attempt is not taken again; a batch of an older attempt is not taken at all.
+    async fn append(&self, telemetry: Telemetry) -> Result<Appended, StorageError>;
+
+    /// Events after a number, at most `limit`, in order.
+    async fn events(&self, id: &JobId, after: Seq, limit: usize) -> Result<EventPage, StorageError>;
+
+    /// All notifications of a job, in order (they are facts, and few).
+    async fn notifications(&self, id: &JobId) -> Result<Vec<Event>, StorageError>;
+
+    /// The series of a job's metrics in the order they came.
+    async fn metrics(
+        &self,
+        id: &JobId,
+        query: &MetricQuery,
+    ) -> Result<Vec<(Timestamp, MetricPoint)>, StorageError>;
+
+    /// Jobs that are due at `now`, the longest due first, and when the next one is.
+    async fn due(
+        &self,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<(Vec<JobId>, Option<Timestamp>), StorageError>;
+
+    /// Jobs that were submitted to a provider, hold no machine yet and wait for one, in the order they were submitted.
+    async fn waiting(&self, provider: &ProviderName, limit: usize) -> Result<Vec<JobId>, StorageError>;
+
+    /// Forgets a job: its row, events and telemetry. Its machines stay on the ledger. Says whether there was one.
+    async fn delete(&self, id: &JobId) -> Result<bool, StorageError>;
+
+    /// The ledger, newest order first; `open` only what may still be billed.
+    async fn machines(&self, open: bool, limit: usize) -> Result<Vec<Machine>, StorageError>;
+
+    /// One entry of the ledger.
+    async fn machine(&self, order: &OrderName) -> Result<Option<Machine>, StorageError>;
+
+    /// Drops telemetry older than `before` of jobs that have ended, at most `limit` rows; says how many went.
+    async fn expire_telemetry(&self, before: Timestamp, limit: usize) -> Result<u64, StorageError>;
+
+    /// Ids of jobs that ended before that moment, the oldest first.
+    async fn ended_before(&self, before: Timestamp, limit: usize) -> Result<Vec<JobId>, StorageError>;
+
+    /// Sets or replaces a sealed secret.
+    async fn put_secret(&self, secret: &SealedSecret) -> Result<(), StorageError>;
+
+    /// One sealed secret.
+    async fn secret(&self, name: &SecretName) -> Result<Option<SealedSecret>, StorageError>;
+
+    /// Names of all secrets and when they were set, sorted.
+    async fn secret_names(&self) -> Result<Vec<(SecretName, Timestamp)>, StorageError>;
+
+    /// Deletes a secret; says whether there was one.
+    async fn delete_secret(&self, name: &SecretName) -> Result<bool, StorageError>;
+
+    /// Adds a token.
+    async fn put_token(&self, token: &TokenRecord) -> Result<(), StorageError>;
+
+    /// All tokens, oldest first. Seen at once, also when another process of the same directory wrote them.
+    async fn tokens(&self) -> Result<Vec<TokenRecord>, StorageError>;
+
+    /// Revokes a token by id; says whether there was one.
+    async fn delete_token(&self, id: &str) -> Result<bool, StorageError>;
+
+    /// Takes an idempotency key, or says what it was used for. Of many at once exactly one gets `None`. Keys older
+    /// than `expired_before` count as never used.
+    async fn begin_idempotent(
+        &self,
+        key: &str,
+        answer: &IdempotentAnswer,
+        expired_before: Timestamp,
+    ) -> Result<Option<IdempotentAnswer>, StorageError>;
+
+    /// Stores the answer of a key; an answer without a status gives the key back.
+    async fn finish_idempotent(&self, key: &str, answer: &IdempotentAnswer) -> Result<(), StorageError>;
+
+    /// Whether a small write goes through: the ground of `/readyz`.
+    async fn probe(&self) -> Result<(), StorageError>;
+
+    /// Waits for writes under way, then closes. Later calls fail with [`StorageError::Closed`].
+    async fn close(&self);
+}
