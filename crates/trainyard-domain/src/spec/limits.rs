@@ -101,3 +101,32 @@ impl Default for Checkpoints {
         Checkpoints { pattern: "checkpoint-*".to_owned(), every_s: 600, keep: 2, resume_args: None }
     }
 }
+
+/// A change of [`Limits`]: what is left out stays as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(missing_docs, reason = "see `Limits`")]
+pub struct LimitsPatch {
+    pub max_duration_s: Option<u64>,
+    pub max_cost_usd: Option<Money>,
+    pub grace_period_s: Option<u64>,
+    pub when_orchestrator_lost: Option<WhenOrchestratorLost>,
+    pub max_silence_s: Option<u64>,
+    pub hold_s: Option<u64>,
+    pub hold_on_failure_s: Option<u64>,
+}
+
+impl LimitsPatch {
+    /// The limits with the change made.
+    pub fn onto(&self, limits: &Limits) -> Limits {
+        Limits {
+            max_duration_s: self.max_duration_s.unwrap_or(limits.max_duration_s),
+            max_cost_usd: self.max_cost_usd.or(limits.max_cost_usd),
+            grace_period_s: self.grace_period_s.unwrap_or(limits.grace_period_s),
+            when_orchestrator_lost: self.when_orchestrator_lost.unwrap_or(limits.when_orchestrator_lost),
+            max_silence_s: self.max_silence_s.unwrap_or(limits.max_silence_s),
+            hold_s: self.hold_s.unwrap_or(limits.hold_s),
+            hold_on_failure_s: self.hold_on_failure_s.unwrap_or(limits.hold_on_failure_s),
+        }
+    }
+}

@@ -19,7 +19,7 @@ use crate::SecretName;
 
 pub use dataset::{Dataset, DatasetFormat};
 pub use hyperparameters::{EvalStrategy, Hyperparameters, Precision, Quantization, Scheduler};
-pub use limits::{Checkpoints, Limits, Outputs, Retry, WhenOrchestratorLost};
+pub use limits::{Checkpoints, Limits, LimitsPatch, Outputs, Retry, WhenOrchestratorLost};
 pub use resources::Resources;
 pub use source::{Source, SourceError};
 pub use training::{Environment, Input, Launch, Trainer, TrainerKind, Webhook};

@@ -1,0 +1,170 @@
+//! What commands answer with.
+
+use std::sync::Arc;
+
+use trainyard_connector::ConnectorInfo;
+use trainyard_domain::{
+    ArtifactFile, ArtifactRecord, Event, FieldError, Job, JobId, LimitsPatch, MetricPoint, Money, Progress,
+    Reason, Seq, Timestamp,
+};
+
+/// A job and what is known of it beside its facts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobView {
+    /// The job.
+    pub job: Job,
+    /// Moves with every fact and wish; the ground of an `ETag` together with `seq`.
+    pub version: u64,
+    /// The number of its last event.
+    pub seq: Seq,
+    /// The newest value of each training metric, with its step.
+    pub current_metrics: Option<MetricPoint>,
+    /// How far it is.
+    pub progress: Option<Progress>,
+    /// What it has cost by now; zero where nothing is paid.
+    pub cost: Money,
+}
+
+/// What a submit came to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Submitted {
+    /// The job as it is now.
+    pub view: JobView,
+    /// It was accepted and goes on: 202 where the caller did not want to wait, else 200.
+    pub under_way: bool,
+}
+
+/// What a cancel came to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cancelled {
+    /// The job, `stopped`.
+    pub view: JobView,
+    /// For a person; says so where the machine's release is still being retried.
+    pub message: String,
+}
+
+/// A change of a job's labels and limits.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct JobPatch {
+    /// New labels, all of them.
+    pub labels: Option<std::collections::BTreeMap<String, String>>,
+    /// Limits to change; what is left out stays.
+    pub limits: Option<LimitsPatch>,
+}
+
+/// What validation found.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Validation {
+    /// What stands in the way of a submit; empty: nothing does.
+    pub errors: Vec<FieldError>,
+    /// What may surprise.
+    pub warnings: Vec<FieldError>,
+    /// What was looked at, in words: `dataset.source: 1,234 records of format messages`.
+    pub checked: Vec<String>,
+}
+
+/// An artifact with the places of its files.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ArtifactView {
+    /// What is recorded.
+    pub record: ArtifactRecord,
+    /// The main file.
+    pub main: ArtifactFile,
+    /// The main file's absolute path on this machine.
+    pub path: std::path::PathBuf,
+    /// The job it belongs to.
+    pub job: Job,
+}
+
+/// One file of an artifact, hashed again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileCheck {
+    /// Its path within the artifact.
+    pub path: String,
+    /// The digest on record.
+    pub expected: trainyard_domain::Sha256,
+    /// The digest of the stored bytes; none where the file is missing or unreadable.
+    pub actual: Option<trainyard_domain::Sha256>,
+}
+
+/// A part of a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogChunk {
+    /// Where it begins.
+    pub offset: u64,
+    /// The bytes; may be cut within a line or a UTF-8 sequence.
+    pub bytes: bytes::Bytes,
+    /// Bytes stored in all.
+    pub end: u64,
+    /// Whether nothing will follow after `end`.
+    pub complete: bool,
+}
+
+/// A provider as it is shown.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProviderView {
+    /// Its name and capabilities; none for a provider that this build knows but that is not configured.
+    pub info: Option<ConnectorInfo>,
+    /// Its name.
+    pub name: String,
+    /// Whether it can be submitted to.
+    pub configured: bool,
+    /// How to configure it, where it is not.
+    pub how_to_configure: Option<String>,
+    /// Whether it answered when it was last looked at; none where it was not looked at yet.
+    pub reachable: Option<bool>,
+    /// When that was.
+    pub checked_at: Option<Timestamp>,
+    /// Machines or slots in use, and how many there are, where the provider has a number.
+    pub slots: Option<(u32, u32)>,
+}
+
+/// What a specification would cost and take at one provider.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Estimate {
+    /// The provider.
+    pub provider: String,
+    /// Most that the limits allow it to cost; zero for `local`.
+    pub max_cost: Money,
+    /// Longest that the limits allow it to run, in seconds.
+    pub max_duration_s: u64,
+    /// Why it cannot run there, where it cannot.
+    pub refused: Option<Reason>,
+}
+
+/// A new token: shown once.
+#[derive(Debug)]
+pub struct NewToken {
+    /// Its short id.
+    pub id: String,
+    /// The token itself; it cannot be had again.
+    pub token: secrecy::SecretString,
+}
+
+/// An event on its way to many readers: shared, and encoded once per wire format.
+#[derive(Debug)]
+pub struct SharedEvent {
+    /// The event.
+    pub event: Event,
+    /// The text of a `Log` event's range; empty for all others.
+    pub log_text: String,
+    /// A place for the skin to keep its encoding, so that a thousand readers cost one.
+    pub wire: std::sync::OnceLock<Arc<str>>,
+}
+
+/// Why a stream of events ended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StreamEnd {
+    /// The reader is too far behind: come back with `after` the last number seen.
+    #[error("the reader is too slow; the last event it got is {0}")]
+    Lagged(u64),
+    /// The job was deleted.
+    #[error("the job `{0}` was deleted")]
+    Deleted(JobId),
+    /// The orchestrator goes down.
+    #[error("the server is shutting down")]
+    ShuttingDown,
+    /// Storage failed.
+    #[error("the storage failed")]
+    Storage,
+}
