@@ -140,3 +140,35 @@ pub enum NotificationKind {
     MachineLost,
     MachineReleased,
 }
+
+impl NotificationKind {
+    /// All of them, in the order of a job's life.
+    pub const ALL: [NotificationKind; 10] = [
+        NotificationKind::Submitted,
+        NotificationKind::Running,
+        NotificationKind::Progress25,
+        NotificationKind::Progress50,
+        NotificationKind::Progress75,
+        NotificationKind::Completed,
+        NotificationKind::Failed,
+        NotificationKind::Cancelled,
+        NotificationKind::MachineLost,
+        NotificationKind::MachineReleased,
+    ];
+
+    /// The word on the wire, in `webhooks[].events` too.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            NotificationKind::Submitted => "submitted",
+            NotificationKind::Running => "running",
+            NotificationKind::Progress25 => "progress25",
+            NotificationKind::Progress50 => "progress50",
+            NotificationKind::Progress75 => "progress75",
+            NotificationKind::Completed => "completed",
+            NotificationKind::Failed => "failed",
+            NotificationKind::Cancelled => "cancelled",
+            NotificationKind::MachineLost => "machine_lost",
+            NotificationKind::MachineReleased => "machine_released",
+        }
+    }
+}

@@ -11,6 +11,7 @@ mod job;
 mod machine;
 mod metric;
 mod money;
+mod pattern;
 mod spec;
 
 pub use artifact::{ArtifactFile, ArtifactRecord};
@@ -25,6 +26,7 @@ pub use job::{
 pub use machine::Machine;
 pub use metric::{MetricPoint, MetricValue};
 pub use money::Money;
+pub use pattern::matches_pattern;
 pub use spec::*;
 
 /// A moment in UTC. Shown as RFC 3339 with `Z`.

@@ -1,11 +1,12 @@
 //! What a user asks for: the body of `POST /jobs`, with every default filled in.
 //!
 //! The shapes here are read with `deny_unknown_fields`, so a typo is named, not ignored. [`JobSpec::validate`]
-//! makes every check that needs nothing but the specification itself.
+//! makes every check that needs nothing but the specification itself; [`JobSpec::from_json`] reads and validates.
 
 mod dataset;
 mod hyperparameters;
 mod limits;
+mod read;
 mod resources;
 mod source;
 mod training;
@@ -23,7 +24,7 @@ pub use limits::{Checkpoints, Limits, LimitsPatch, Outputs, Retry, WhenOrchestra
 pub use resources::Resources;
 pub use source::{Source, SourceError};
 pub use training::{Environment, Input, Launch, Trainer, TrainerKind, Webhook};
-pub use validate::{FieldError, InvalidSpec};
+pub use validate::{FieldError, InvalidSpec, looks_like_token};
 
 /// The name of the bundled base model.
 pub const TINY_MODEL: &str = "trainyard-tiny";
