@@ -1,0 +1,44 @@
+//! What the workspace does to itself, as `cargo xtask NAME`.
+//!
+//! `tidy` reads every tracked file and says what does not belong there. It needs no network and no
+//! build of the product, so that it is quick enough to run before every commit.
+
+mod tidy;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+const USAGE: &str = "usage: cargo xtask tidy    check every tracked file for what compilers do not see";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["tidy"] => run_tidy(),
+        _ => {
+            say(USAGE);
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run_tidy() -> ExitCode {
+    // The manifest of this crate lies one directory under the workspace's root.
+    let root: PathBuf = [env!("CARGO_MANIFEST_DIR"), ".."].iter().collect();
+    match tidy::run(&root) {
+        Ok(report) => {
+            report.findings.iter().for_each(|finding| say(&finding.to_string()));
+            say(&report.summary());
+            if report.passes() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => {
+            say(&format!("tidy could not look: {error}"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Prints a line; a reader that went away (a closed pipe) is no reason to fail.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
