@@ -96,26 +96,10 @@ impl Job {
     /// # Errors
     /// [`CorruptJob`] where the parts contradict each other.
     pub fn restore(spec: Arc<JobSpec>, body: JobBody) -> Result<Job, CorruptJob> {
-        let corrupt = |what| Err(CorruptJob { id: body.id.clone(), what });
-        let numbered = body.attempts.iter().enumerate().all(|(i, a)| a.number.get() as usize == i + 1);
-        if !numbered {
-            return corrupt("its attempts are not numbered 1, 2, 3 …");
+        match body.contradiction() {
+            Some(what) => Err(CorruptJob { id: body.id, what }),
+            None => Ok(Job { spec, body }),
         }
-        let claimed = match body.state.claim() {
-            Some(Claim::Asked { attempt }) => Some(attempt),
-            Some(Claim::Holding(rental)) => Some(rental.attempt),
-            Some(Claim::Waiting) | None => None,
-        };
-        if claimed.is_some_and(|attempt| body.attempts.last().is_none_or(|last| last.number != attempt)) {
-            return corrupt("its state speaks of an attempt that is not the last");
-        }
-        if body.state.name().is_end() != body.completed_at.is_some() {
-            return corrupt("its end has no time, or its time no end");
-        }
-        if body.state.name() != StateName::Created && body.provider.is_none() {
-            return corrupt("it was submitted to nobody");
-        }
-        Ok(Job { spec, body })
     }
 
     /// What is stored beside the specification.
@@ -208,9 +192,10 @@ impl Job {
         Ok(changed)
     }
 
-    /// The orchestrator's own wish to stop it, where the user has not asked before.
+    /// The orchestrator's own wish to stop it, where the user has not asked before. A job that was never submitted,
+    /// or has ended, stays as it is.
     pub fn stop_for(&mut self, cause: super::StopCause) {
-        if !matches!(self.body.wish, Wish::Stop(_)) && !self.body.state.name().is_end() {
+        if matches!(self.body.wish, Wish::Run | Wish::Pause) && !self.body.state.name().is_end() {
             self.body.wish = Wish::Stop(cause);
         }
     }
@@ -218,7 +203,7 @@ impl Job {
     /// Writes down the intent of the next attempt; the order may go out once this is stored.
     ///
     /// # Errors
-    /// [`IllegalTransition`] where no order may be sent.
+    /// [`IllegalTransition`] where no order may be sent: in that state, or because nobody wants the job to run.
     pub fn intend(
         &mut self,
         order: OrderName,
@@ -226,7 +211,11 @@ impl Job {
         now: Timestamp,
     ) -> Result<AttemptNumber, IllegalTransition> {
         let number = self.attempt().map_or(AttemptNumber::FIRST, |last| last.number.next());
-        self.apply(&Fact::OrderSent { attempt: number }, now)?;
+        let sent = Fact::OrderSent { attempt: number };
+        match self.body.wish {
+            Wish::Run | Wish::Pause => self.body.state = self.body.state.apply(&sent)?,
+            Wish::Rest | Wish::Stop(_) => return Err(self.illegal(&sent)),
+        }
         self.body.attempts.push(Attempt {
             number,
             order,
@@ -247,50 +236,20 @@ impl Job {
     /// Takes a fact: the state moves by [`JobState::apply`], and the attempt it is about is brought up to date.
     ///
     /// # Errors
-    /// [`IllegalTransition`]; nothing is changed then.
+    /// [`IllegalTransition`]; nothing is changed then. That an order was sent is refused here, as it comes with an
+    /// attempt ([`Job::intend`]), and so is every fact about a job that was not submitted.
     pub fn apply(&mut self, fact: &Fact, now: Timestamp) -> Result<(), IllegalTransition> {
-        let next = self.body.state.apply(fact)?;
-        let body = &mut self.body;
-        match fact {
-            Fact::OrderSent { .. } | Fact::Admitted => {}
-            Fact::OrderRefused { attempt } => {
-                body.end_attempt(*attempt, now);
-                body.attempt_mut(*attempt, |a| a.gone_at = Some(now));
-                if next == (JobState::Created { order: None }) {
-                    // The submission ends with its refusal; the job can be submitted again, elsewhere too.
-                    body.wish = Wish::Rest;
-                    body.set_phase(None, now);
-                }
-            }
-            Fact::Placed(rental) => body.attempt_mut(rental.attempt, |a| {
-                a.machine = Some(rental.machine.clone());
-                a.placed_at = Some(now);
-            }),
-            Fact::Started { attempt, at } => {
-                body.started_at.get_or_insert(*at);
-                body.attempt_mut(*attempt, |a| a.started_at = Some(*at));
-            }
-            Fact::Paused => body.paused_since = Some(now),
-            Fact::Resumed => body.end_pause(now),
-            Fact::Lost { attempt } => {
-                body.end_pause(now);
-                body.end_attempt(*attempt, now);
-            }
-            Fact::Completed { at } | Fact::Failed { at } | Fact::Stopped { at } => {
-                body.end_pause(*at);
-                body.completed_at = Some(*at);
-                if let Some(last) = body.attempts.last().map(|a| a.number) {
-                    body.end_attempt(last, *at);
-                }
-                body.set_phase(next.claim().map(|_| Phase::Releasing), *at);
-            }
-            Fact::Returned { attempt } => {
-                body.attempt_mut(*attempt, |a| a.gone_at = Some(now));
-                body.set_phase(None, now);
-            }
+        if matches!(fact, Fact::OrderSent { .. }) || self.body.wish == Wish::Rest {
+            return Err(self.illegal(fact));
         }
-        body.state = next;
+        let next = self.body.state.apply(fact)?;
+        self.body.note(fact, &next, now);
+        self.body.state = next;
         Ok(())
+    }
+
+    fn illegal(&self, fact: &Fact) -> IllegalTransition {
+        IllegalTransition { state: self.body.state.name(), fact: fact.name() }
     }
 
     /// Notes finer progress; says whether it changed.
@@ -346,6 +305,104 @@ impl Job {
 }
 
 impl JobBody {
+    /// What in it cannot have come about by commands and facts.
+    fn contradiction(&self) -> Option<&'static str> {
+        let last = self.attempts.last();
+        let claim_fits = match self.state.claim() {
+            Some(Claim::Asked { attempt }) => last.is_some_and(|last| last.number == attempt),
+            Some(Claim::Holding(rental)) => last.is_some_and(|last| {
+                last.number == rental.attempt && last.machine.as_ref() == Some(&rental.machine)
+            }),
+            Some(Claim::Waiting) | None => true,
+        };
+        let start_fits = match &self.state {
+            JobState::Running { started_at, .. } | JobState::Paused { started_at, .. } => {
+                self.started_at == Some(*started_at)
+            }
+            JobState::Created { .. } | JobState::Initializing(_) => self.started_at.is_none(),
+            JobState::Completed(_) => self.started_at.is_some(),
+            JobState::Failed(_) | JobState::Stopped(_) => true,
+        };
+        let end = match &self.state {
+            JobState::Completed(end) | JobState::Failed(end) | JobState::Stopped(end) => Some(end.at),
+            _ => None,
+        };
+        let idle = self.state == (JobState::Created { order: None });
+        let numbered = self.attempts.iter().enumerate().all(|(i, a)| a.number.get() as usize == i + 1);
+        let rules = [
+            (numbered, "its attempts are not numbered 1, 2, 3 …"),
+            (
+                claim_fits,
+                "its state speaks of an attempt that is not the last, or of another machine than that one's",
+            ),
+            (start_fits, "its state and its first start contradict each other"),
+            (end == self.completed_at, "its end has no time, or its time no end"),
+            (
+                end.is_none() || self.state.claim() != Some(Claim::Waiting),
+                "it has ended and waits for a machine",
+            ),
+            (
+                matches!(self.state, JobState::Paused { .. }) == self.paused_since.is_some(),
+                "its state and its last pause contradict each other",
+            ),
+            (idle || self.provider.is_some(), "it was submitted to nobody"),
+            (idle || self.wish != Wish::Rest, "it was submitted, and nobody wished it"),
+        ];
+        rules.into_iter().find_map(|(holds, what)| (!holds).then_some(what))
+    }
+
+    /// Brings everything beside the state up to date with a fact that leads to `next`.
+    fn note(&mut self, fact: &Fact, next: &JobState, now: Timestamp) {
+        match fact {
+            Fact::OrderSent { .. } | Fact::Admitted => {}
+            Fact::OrderRefused { attempt } => {
+                self.end_attempt(*attempt, now);
+                self.attempt_mut(*attempt, |a| a.gone_at = Some(now));
+                self.note_refused(next, now);
+            }
+            Fact::Placed(rental) => self.attempt_mut(rental.attempt, |a| {
+                a.machine = Some(rental.machine.clone());
+                a.placed_at = Some(now);
+            }),
+            Fact::Started { attempt, at } => {
+                self.started_at.get_or_insert(*at);
+                self.attempt_mut(*attempt, |a| {
+                    a.started_at.get_or_insert(*at);
+                });
+            }
+            Fact::Paused => self.paused_since = Some(now),
+            Fact::Resumed => self.end_pause(now),
+            Fact::Lost { attempt } => {
+                self.end_pause(now);
+                self.end_attempt(*attempt, now);
+            }
+            Fact::Completed { at } | Fact::Failed { at } | Fact::Stopped { at } => {
+                self.end_pause(*at);
+                self.completed_at = Some(*at);
+                if let Some(last) = self.attempts.last().map(|a| a.number) {
+                    self.end_attempt(last, *at);
+                }
+                self.set_phase(next.claim().map(|_| Phase::Releasing), *at);
+            }
+            Fact::Returned { attempt } => {
+                self.attempt_mut(*attempt, |a| a.gone_at = Some(now));
+                self.set_phase(None, now);
+            }
+        }
+    }
+
+    /// An order that rented nothing ends a submission, or what an ended job was still waiting to give back.
+    fn note_refused(&mut self, next: &JobState, now: Timestamp) {
+        if next.claim().is_some() {
+            return;
+        }
+        self.set_phase(None, now);
+        // It can be submitted again, elsewhere too; but who asked for a stop still waits for it.
+        if next.name() == StateName::Created && !matches!(self.wish, Wish::Stop(_)) {
+            self.wish = Wish::Rest;
+        }
+    }
+
     fn attempt_mut(&mut self, number: AttemptNumber, change: impl FnOnce(&mut Attempt)) {
         if let Some(attempt) = self.attempts.iter_mut().find(|a| a.number == number) {
             change(attempt);

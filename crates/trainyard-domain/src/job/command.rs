@@ -138,12 +138,20 @@ impl Job {
     }
 
     fn ask_pause(&self) -> Result<Wish, Refusal> {
-        match self.state() {
-            JobState::Running { .. } | JobState::Paused { .. } => match self.state().rental() {
-                Some(rental) if !rental.can_pause => Err(Refusal::CannotPause),
-                _ => Ok(Wish::Pause),
-            },
-            other => Err(Refusal::WrongState { state: other.name(), asked: "paused", needs: "running" }),
+        let state = self.state();
+        match (state, state.rental()) {
+            (JobState::Running { .. } | JobState::Paused { .. }, Some(rental)) if rental.can_pause => {
+                Ok(Wish::Pause)
+            }
+            (JobState::Running { .. } | JobState::Paused { .. }, Some(_)) => Err(Refusal::CannotPause),
+            // Asked before its machine was lost; whether the next one can pause is not known yet.
+            (JobState::Running { .. }, None) if self.wish() == Wish::Pause => Ok(Wish::Pause),
+            (JobState::Running { .. }, None) => Err(Refusal::WrongState {
+                state: state.name(),
+                asked: "paused while its machine is replaced",
+                needs: "running on a machine",
+            }),
+            (other, _) => Err(Refusal::WrongState { state: other.name(), asked: "paused", needs: "running" }),
         }
     }
 

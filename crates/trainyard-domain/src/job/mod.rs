@@ -13,3 +13,6 @@ pub use command::{Command, Refusal, StopCause, Wish};
 pub use phase::{Phase, Reason};
 pub use state::{Claim, Ended, JobState, Rental, StateName};
 pub use transition::{Fact, IllegalTransition};
+
+#[cfg(test)]
+mod tests;
