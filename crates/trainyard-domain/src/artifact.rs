@@ -47,3 +47,35 @@ impl ArtifactRecord {
             .or_else(|| (0..files.len()).max_by_key(|&i| (files[i].size_bytes, std::cmp::Reverse(i))))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{ArtifactFile, ArtifactRecord};
+    use crate::Sha256;
+
+    fn main_of<'a>(files: &[(&'a str, u64)], wanted: Option<&str>) -> Option<&'a str> {
+        let hash_sha256 = Sha256::from_bytes([0; 32]);
+        let all: Vec<ArtifactFile> = files
+            .iter()
+            .map(|(path, size_bytes)| ArtifactFile {
+                path: (*path).to_owned(),
+                size_bytes: *size_bytes,
+                hash_sha256,
+            })
+            .collect();
+        ArtifactRecord::choose_main(&all, wanted).map(|i| files[i].0)
+    }
+
+    #[test]
+    fn the_main_file_is_the_wanted_one_else_the_adapter_else_the_largest() {
+        let adapter = [("README.md", 9), ("adapter_model.safetensors", 5), ("big.bin", 7)];
+        assert_eq!(main_of(&adapter, Some("README.md")), Some("README.md"));
+        assert_eq!(main_of(&adapter, Some("missing.bin")), Some("adapter_model.safetensors"));
+        assert_eq!(main_of(&adapter, None), Some("adapter_model.safetensors"));
+        let nested = [("a/adapter_model.safetensors", 5), ("b", 7)];
+        assert_eq!(main_of(&nested, None), Some("b"), "only the one at the top has the name");
+        assert_eq!(main_of(&[("a", 3), ("b", 3)], None), Some("a"), "of equals the first");
+        assert_eq!(main_of(&[("empty", 0)], None), Some("empty"));
+        assert_eq!(main_of(&[], Some("a")), None);
+    }
+}

@@ -172,3 +172,15 @@ impl NotificationKind {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::NotificationKind;
+
+    #[test]
+    fn a_milestone_has_one_word_everywhere() {
+        for kind in NotificationKind::ALL {
+            assert_eq!(serde_json::to_value(kind).expect("JSON"), kind.as_str());
+        }
+    }
+}

@@ -97,10 +97,13 @@ text_id!(
 text_id!(
     /// The exact name of an order and mark on its machine: `ty-{installation}-{attempt's ULID}`, never reused.
     OrderName, "order name", "made by `OrderName::new` only: `ty-`, 8 and 26 of `[a-z0-9]`",
-    |text| text.len() == 38
-        && text.starts_with("ty-")
-        && text.as_bytes()[11] == b'-'
-        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    |text| {
+        let parts: Vec<&str> = text.split('-').collect();
+        let word = |part: &str, len| {
+            part.len() == len && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+        };
+        matches!(parts.as_slice(), ["ty", owner, attempt] if word(owner, 8) && word(attempt, 26))
+    }
 );
 text_id!(
     /// The installation that rents: 8 of `[a-z0-9]`, from the file `DIR/installation`.
@@ -138,7 +141,7 @@ impl OrderName {
 
 /// Which attempt of a job: 1, 2, 3 …
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(from = "u32", into = "u32")]
 pub struct AttemptNumber(u32);
 
 impl AttemptNumber {
@@ -160,6 +163,12 @@ impl From<u32> for AttemptNumber {
     /// Attempts count from 1; 0 is read as 1.
     fn from(number: u32) -> Self {
         AttemptNumber(number.max(1))
+    }
+}
+
+impl From<AttemptNumber> for u32 {
+    fn from(number: AttemptNumber) -> u32 {
+        number.0
     }
 }
 
@@ -220,5 +229,130 @@ impl fmt::Display for Sha256 {
 impl fmt::Debug for Sha256 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Sha256({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Debug;
+    use std::str::FromStr;
+
+    use super::{
+        AttemptNumber, IdError, InstallationId, JobId, OrderName, ProviderJobId, ProviderName, SecretName,
+        Sha256,
+    };
+
+    /// Texts that are nobody's id: they would leave a directory, hide, break a line or a shell.
+    const HOSTILE: [&str; 21] = [
+        "",
+        ".",
+        "..",
+        "../x",
+        "a/b",
+        "a\\b",
+        "/",
+        "a\0b",
+        "\0",
+        "a\nb",
+        "a b",
+        " a",
+        "a\t",
+        "🦀",
+        "é",
+        "\u{202e}a",
+        "-rf",
+        "-",
+        "~",
+        "$HOME",
+        "a;b",
+    ];
+
+    fn refuses<T: FromStr + Debug>(texts: &[&str]) {
+        for text in texts {
+            assert!(text.parse::<T>().is_err(), "{text:?} was taken as {:?}", text.parse::<T>().ok());
+        }
+    }
+
+    fn takes<T: FromStr<Err = IdError> + ToString>(texts: &[&str]) {
+        for text in texts {
+            let id = text.parse::<T>().unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(id.to_string(), *text);
+        }
+    }
+
+    #[test]
+    fn a_job_id_is_a_safe_file_name() {
+        refuses::<JobId>(&HOSTILE);
+        refuses::<JobId>(&["_a", ".hidden", "a:b", "a%2fb", "a\u{7f}", "x".repeat(129).as_str()]);
+        takes::<JobId>(&["my_job_123", "a", "0", "A.b-c_d", "a..b", "x".repeat(128).as_str()]);
+        takes::<JobId>(&[JobId::generate(ulid::Ulid(u128::MAX)).as_str()]);
+    }
+
+    #[test]
+    fn the_other_ids_keep_their_rules() {
+        refuses::<ProviderName>(&HOSTILE);
+        refuses::<ProviderName>(&["RunPod", "a_b", "x".repeat(33).as_str()]);
+        takes::<ProviderName>(&["runpod", "lambda", "vastai", "local", "my-cloud", "x".repeat(32).as_str()]);
+        refuses::<ProviderJobId>(&["", "a b", "a\0b", "a\nb", "🦀", "x".repeat(257).as_str()]);
+        takes::<ProviderJobId>(&["pod-1", "12345", "i/../x", "x".repeat(256).as_str()]);
+        refuses::<InstallationId>(&HOSTILE);
+        refuses::<InstallationId>(&["abcd123", "abcd12345", "ABCD1234", "abcd-123"]);
+        takes::<InstallationId>(&["abcd1234"]);
+        refuses::<SecretName>(&HOSTILE);
+        refuses::<SecretName>(&["1A", "A-B", "A=B", "TRAINYARD_X", "x".repeat(129).as_str()]);
+        takes::<SecretName>(&["HF_TOKEN", "_x", "a1", "TRAINYARD", "x".repeat(128).as_str()]);
+    }
+
+    #[test]
+    fn an_order_is_named_after_its_installation_and_attempt() {
+        let installation: InstallationId = "abcd1234".parse().expect("an id");
+        let name = OrderName::new(&installation, ulid::Ulid(u128::MAX));
+        assert_eq!(name.as_str(), "ty-abcd1234-7zzzzzzzzzzzzzzzzzzzzzzzzz");
+        assert_eq!(name.installation(), "abcd1234");
+        takes::<OrderName>(&[name.as_str()]);
+        refuses::<OrderName>(&HOSTILE);
+        refuses::<OrderName>(&[
+            "ty-abcd1234-7zzzzzzzzzzzzzzzzzzzzzzzz",
+            "ty-abcd1234-7zzzzzzzzzzzzzzzzzzzzzzzzzz",
+            "ty-abcd12347-zzzzzzzzzzzzzzzzzzzzzzzzz",
+            "ty-ABCD1234-7zzzzzzzzzzzzzzzzzzzzzzzzz",
+            "tx-abcd1234-7zzzzzzzzzzzzzzzzzzzzzzzzz",
+            "ty-abcd1234-7zzzzzzzzzzzz-zzzzzzzzzzzz",
+            "ty---------7-zzzzzzzzzzzzzzzzzzzzzzzzz",
+            "ty-é123456-7zzzzzzzzzzzzzzzzzzzzzzzzzz",
+        ]);
+    }
+
+    #[test]
+    fn a_digest_is_64_hexadecimal_digits() {
+        let lower = "0123456789abcdef".repeat(4);
+        takes::<Sha256>(&[&lower]);
+        let upper: Sha256 = lower.to_uppercase().parse().expect("either case");
+        assert_eq!(upper.to_string(), lower);
+        assert_eq!(Sha256::from_bytes(*upper.as_bytes()), upper);
+        refuses::<Sha256>(&[
+            "",
+            "ab",
+            &lower[1..],
+            &format!("{lower}0"),
+            &lower.replace('0', "g"),
+            &lower.replace('0', " "),
+        ]);
+    }
+
+    #[test]
+    fn a_message_shows_hostile_text_harmlessly() {
+        let error =
+            format!("\u{1b}[31m{}\n", "x".repeat(500)).parse::<JobId>().expect_err("an escape sequence");
+        let shown = error.to_string();
+        assert!(shown.is_ascii() && !shown.contains(char::is_control) && shown.len() < 250, "{shown}");
+    }
+
+    #[test]
+    fn attempts_count_from_one() {
+        assert_eq!(AttemptNumber::from(0), AttemptNumber::FIRST);
+        assert_eq!(serde_json::from_str::<AttemptNumber>("0").expect("a number"), AttemptNumber::FIRST);
+        assert_eq!(serde_json::to_string(&AttemptNumber::FIRST.next()).expect("JSON"), "2");
+        assert_eq!(AttemptNumber::from(u32::MAX).next().get(), u32::MAX);
     }
 }

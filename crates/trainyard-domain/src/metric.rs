@@ -87,3 +87,67 @@ impl Visitor<'_> for MetricVisitor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::{MetricPoint, MetricValue};
+
+    #[test]
+    fn values_are_shown_as_the_specification_shows_them() {
+        for (value, shown) in [
+            (1.0, "1"),
+            (-0.0, "0"),
+            (1000.0, "1000"),
+            (0.5, "0.5"),
+            (0.0002, "0.0002"),
+            (-3.0, "-3"),
+            (9e15, "9000000000000000.0"),
+            (f64::NAN, "\"NaN\""),
+            (f64::INFINITY, "\"Infinity\""),
+            (f64::NEG_INFINITY, "\"-Infinity\""),
+        ] {
+            assert_eq!(serde_json::to_string(&MetricValue(value)).expect("JSON"), shown);
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_is_refused() {
+        for json in [
+            json!("nan"),
+            json!("inf"),
+            json!(""),
+            json!("1"),
+            json!(null),
+            json!(true),
+            json!([1]),
+            json!({}),
+        ] {
+            assert!(serde_json::from_value::<MetricValue>(json.clone()).is_err(), "{json} was taken");
+        }
+    }
+
+    #[test]
+    fn a_point_is_of_the_machine_or_of_the_training() {
+        let point = |json| serde_json::from_value::<MetricPoint>(json).expect("a point");
+        assert!(point(json!({"values": {"system/cpu": 0.5, "system/ram_gb": 3}})).is_system());
+        assert!(!point(json!({"step": 1, "values": {"loss": "NaN", "system/cpu": 0.5}})).is_system());
+        assert_eq!(point(json!({"step": 1, "values": {"loss": 2}})).get("loss"), Some(2.0));
+        assert_eq!(point(json!({"values": {}})).step, None);
+    }
+
+    proptest! {
+        #[test]
+        fn every_value_survives_json(bits in any::<u64>(), whole in any::<i32>()) {
+            for value in [f64::from_bits(bits), f64::from(whole)] {
+                let json = serde_json::to_string(&MetricValue(value)).expect("JSON");
+                let MetricValue(back) = serde_json::from_str(&json).expect("a value");
+                // Reading may be off by one in the last place (serde_json without `float_roundtrip`).
+                let same = back == value || (back - value).abs() <= value.abs() * f64::EPSILON;
+                prop_assert!(same || value.is_nan() && back.is_nan(), "{} became {}", value, back);
+            }
+        }
+    }
+}

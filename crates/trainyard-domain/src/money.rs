@@ -41,12 +41,16 @@ impl Money {
 impl FromStr for Money {
     type Err = MoneyError;
 
+    /// Digits with at most one point between them; no sign, no exponent, nothing that would have to be rounded.
     fn from_str(text: &str) -> Result<Self, MoneyError> {
-        let amount = Decimal::from_str(text).map_err(|_| MoneyError(text.to_owned()))?;
-        if amount.is_sign_negative() && !amount.is_zero() || amount > Decimal::from(Self::MAX_DOLLARS) {
-            return Err(MoneyError(text.to_owned()));
+        let bad = || MoneyError(text.chars().take(40).flat_map(char::escape_default).collect());
+        let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+        if !digits(whole) || !digits(fraction) {
+            return Err(bad());
         }
-        Ok(Money(amount))
+        let amount = Decimal::from_str_exact(text).map_err(|_| bad())?;
+        if amount > Decimal::from(Self::MAX_DOLLARS) { Err(bad()) } else { Ok(Money(amount)) }
     }
 }
 
@@ -67,5 +71,85 @@ impl From<Money> for String {
 impl fmt::Display for Money {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::Money;
+
+    fn money(text: &str) -> Money {
+        text.parse().unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    #[test]
+    fn an_amount_is_read_and_shown_as_written() {
+        for text in ["0", "2.50", "0.1", "10.00", "1000000000", "0.0000001", "12.3456789012345678901234567"] {
+            assert_eq!(money(text).to_string(), text);
+            assert_eq!(serde_json::to_value(money(text)).expect("JSON"), text);
+            assert_eq!(serde_json::from_value::<Money>(text.into()).expect("an amount"), money(text));
+        }
+    }
+
+    #[test]
+    fn what_is_no_amount_is_refused() {
+        for text in [
+            "",
+            " ",
+            "-1",
+            "-0.01",
+            "1e3",
+            "NaN",
+            "Infinity",
+            "1,50",
+            "$2",
+            "0x10",
+            "1000000000.01",
+            "1_000",
+            " 1",
+            "1 ",
+            "1.",
+            ".",
+            "+1",
+            "0.00000000000000000000000000000000001",
+            "99999999999999999999999999999999",
+        ] {
+            assert!(text.parse::<Money>().is_err(), "`{text}` was taken");
+        }
+        for json in [serde_json::json!(2.5), serde_json::json!(2), serde_json::json!(null)] {
+            assert!(serde_json::from_value::<Money>(json.clone()).is_err(), "{json} was taken");
+        }
+    }
+
+    #[test]
+    fn a_price_times_a_duration_is_exact() {
+        assert_eq!(money("2.50").per_hour_for(3600), money("2.50"));
+        assert_eq!(money("0.36").per_hour_for(1).to_string(), "0.0001");
+        assert_eq!(money("1.89").per_hour_for(5400).to_string(), "2.835");
+        assert_eq!(money("2.50").per_hour_for(0), Money::ZERO);
+        // A tenth ten times is one: no float ever was.
+        let sum = (0..10).fold(Money::ZERO, |sum, _| sum.plus(money("0.1")));
+        assert_eq!(sum, money("1"));
+        assert_eq!(sum.to_string(), "1.0");
+    }
+
+    #[test]
+    fn nothing_overflows() {
+        let most = money("999999999.999999999999999999");
+        assert!(most.per_hour_for(u64::MAX) > most);
+        let much = (0..200).fold(most.per_hour_for(u64::MAX), |sum, _| sum.plus(sum));
+        assert_eq!(much.plus(most), much, "the sum stays at the largest");
+    }
+
+    proptest! {
+        /// Two stretches cost what the whole costs, where a tick of the price is a whole number of ticks per second.
+        #[test]
+        fn stretches_add_up(ticks in 0u32..1_000_000, first in 0u64..10_000_000, second in 0u64..10_000_000) {
+            let price = money(&format!("{}.{:02}", ticks * 36 / 100, ticks * 36 % 100));
+            let parts = price.per_hour_for(first).plus(price.per_hour_for(second));
+            prop_assert_eq!(parts, price.per_hour_for(first + second));
+        }
     }
 }

@@ -148,3 +148,6 @@ impl JobSpec {
         all
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -52,8 +52,9 @@ impl FromStr for Source {
         if let Some(path) = text.strip_prefix("path:") {
             return if path.is_empty() { Err(bad()) } else { Ok(Source::Path(path.to_owned())) };
         }
-        if text.strip_prefix("https://").is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/')) {
-            return Ok(Source::Https(text.to_owned()));
+        if let Some(rest) = text.strip_prefix("https://") {
+            let is_url = !rest.is_empty() && !rest.starts_with('/') && !rest.contains(char::is_whitespace);
+            return if is_url { Ok(Source::Https(text.to_owned())) } else { Err(bad()) };
         }
         // A plain string is a hub id.
         let hub = text.strip_prefix("hf:").unwrap_or(text);
@@ -61,8 +62,11 @@ impl FromStr for Source {
             Some((repo, revision)) => (repo, Some(revision.to_owned())),
             None => (hub, None),
         };
-        let word =
-            |w: &str| !w.is_empty() && w.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+        // The hub's own rule, and no part can be `..` or an option of a program.
+        let word = |w: &str| {
+            w.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+                && w.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_')
+        };
         let parts: Vec<&str> = repo.split('/').collect();
         let named = matches!(parts.as_slice(), [owner, name] if word(owner) && word(name));
         let revised = revision.as_deref().is_none_or(|r| !r.is_empty() && r.split('/').all(word));
@@ -93,5 +97,76 @@ impl fmt::Display for Source {
             Source::Hub { repo, revision: Some(revision) } => write!(f, "hf:{repo}@{revision}"),
             Source::Hub { repo, revision: None } => write!(f, "hf:{repo}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Source;
+
+    #[test]
+    fn a_source_is_shown_as_it_is_read() {
+        let digest = "0123456789abcdef".repeat(4);
+        for text in [
+            format!("input:{digest}").as_str(),
+            "path:/data/train.jsonl",
+            "path:relative dir/x",
+            "https://example.org/a?b=c#d",
+            "hf:owner/name",
+            "hf:owner/name@main",
+            "hf:owner/name@refs/pr/1",
+        ] {
+            let source: Source = text.parse().unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(source.to_string(), text);
+            let json = serde_json::to_value(&source).expect("JSON");
+            assert_eq!(json, text);
+            assert_eq!(serde_json::from_value::<Source>(json).expect("a source"), source);
+        }
+        let plain: Source = "tatsu-lab/alpaca".parse().expect("a plain string is a hub id");
+        assert_eq!(plain.to_string(), "hf:tatsu-lab/alpaca");
+    }
+
+    #[test]
+    fn what_is_no_source_is_refused() {
+        for text in [
+            "",
+            "x",
+            "a/b/c",
+            "/a",
+            "a/",
+            "input:",
+            "input:abc",
+            "path:",
+            "path:/a\0b",
+            "https://",
+            "https:///x",
+            "http://example.org/x",
+            "ftp://example.org/x",
+            "file:///etc/passwd",
+            "hf:",
+            "hf:a",
+            "hf:a/b@",
+            "hf:a/b@x//y",
+            "hf:../b",
+            "a/b c",
+            "s3://bucket/key",
+            "hf:a/🦀",
+            "https://a\nb",
+            "hf:./b",
+            "hf:a/..",
+            "hf:a/b@..",
+            "hf:a/b@x/../y",
+            "hf:-a/b",
+            "https://a b/c",
+        ] {
+            assert!(
+                text.parse::<Source>().is_err(),
+                "{text:?} was taken as {:?}",
+                text.parse::<Source>().ok()
+            );
+        }
+        let long = format!("path:{}", "x".repeat(Source::BYTES_MAX));
+        let error = long.parse::<Source>().expect_err("too long").to_string();
+        assert!(error.len() < 400, "{error}");
     }
 }

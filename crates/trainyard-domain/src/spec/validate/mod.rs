@@ -90,6 +90,11 @@ impl JobSpec {
                 found.name(&format!("{field}.split"), split, 128);
             }
         }
+        for (field, source) in self.sources() {
+            if let Source::Https(url) = source {
+                webhooks::no_credentials(&field, url, found);
+            }
+        }
         if let Some(Source::Hub { .. }) = &self.code {
             found.wrong(
                 "code",

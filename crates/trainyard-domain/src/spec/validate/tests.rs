@@ -187,6 +187,7 @@ fn words_are_checked() {
         ("/peft_method", json!("prefix")),
         ("/dataset/split", json!("")),
         ("/code", json!("owner/name")),
+        ("/code", json!("https://me:pass@example.org/x.tar")),
     ]);
     insta::assert_snapshot!("words", told);
 }
@@ -350,6 +351,7 @@ fn a_token_is_refused_elsewhere_too() {
         ("/secrets", json!([token, token])),
         ("/secrets", json!([format!("{token}-")])),
         ("/hyperparameters", json!(token)),
+        ("/dataset/source", json!(format!("https://example.org/x?token={token}"))),
     ] {
         let refused = with(&[(pointer, value)]).expect_err(pointer).to_string();
         assert!(refused.contains("looks like a Hugging Face token"), "{refused}");

@@ -46,6 +46,19 @@ fn url(text: &str) -> Result<(), &'static str> {
     if is_host_and_port(authority) { Ok(()) } else { Err("does not name a host") }
 }
 
+/// Refuses credentials in the address of a source, without repeating them.
+pub(super) fn no_credentials(field: &str, url: &str, found: &mut Findings) {
+    let rest = url.strip_prefix("https://").unwrap_or(url);
+    if rest.split(['/', '?', '#']).next().unwrap_or_default().contains('@') {
+        found.wrong(
+            field,
+            "holds a user name or password, which would be stored and shown: upload the file instead",
+        );
+    } else {
+        super::program::no_token(field, "", url, found);
+    }
+}
+
 fn is_host_and_port(authority: &str) -> bool {
     let port = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0) && !port.starts_with('+');
     if let Some(rest) = authority.strip_prefix('[') {
