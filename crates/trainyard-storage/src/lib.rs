@@ -5,9 +5,13 @@
 //! in one transaction, so "saved but not announced" cannot happen. Every implementation is held to the same cases
 //! in `trainyard-testkit`.
 
+#[cfg(feature = "sqlite")]
+mod sqlite;
 mod types;
 mod verbs;
 
+#[cfg(feature = "sqlite")]
+pub use sqlite::{SqliteOptions, SqliteStorage};
 pub use types::{
     Appended, Commit, CommitError, Committed, CreateError, EventPage, Fence, IdempotentAnswer, JobFilter,
     JobPage, JobRow, ListPage, MetricQuery, SealedSecret, StorageError, StoredJob, Telemetry, TelemetryItem,

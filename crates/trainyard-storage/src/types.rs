@@ -249,6 +249,9 @@ pub enum StorageError {
         #[source]
         source: std::io::Error,
     },
+    /// The caller asked for what cannot be; nothing was written.
+    #[error("storage was used wrongly: {0}")]
+    Misuse(&'static str),
     /// Storage was closed.
     #[error("storage is closed")]
     Closed,

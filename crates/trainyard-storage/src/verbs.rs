@@ -32,10 +32,11 @@ pub trait Storage: std::fmt::Debug + Send + Sync + 'static {
     async fn commit(&self, commit: Commit) -> Result<Committed, CommitError>;
 
     /// Appends telemetry and moves the cursor in one transaction. A batch whose cursor is not above the stored one
-    /// of that attempt is not taken again; a batch of an older attempt is not taken at all.
+    /// of that attempt is not taken again; a batch of an older attempt, or of a job that is not there, is not taken
+    /// at all. The newest values of the training go into [`StoredJob::current_metrics`]; names under `system/` do not.
     async fn append(&self, telemetry: Telemetry) -> Result<Appended, StorageError>;
 
-    /// Events after a number, at most `limit`, in order.
+    /// Events after a number, at most `limit`, in order. A page before the last number is never empty.
     async fn events(&self, id: &JobId, after: Seq, limit: usize) -> Result<EventPage, StorageError>;
 
     /// All notifications of a job, in order (they are facts, and few).
@@ -55,7 +56,8 @@ pub trait Storage: std::fmt::Debug + Send + Sync + 'static {
         limit: usize,
     ) -> Result<(Vec<JobId>, Option<Timestamp>), StorageError>;
 
-    /// Jobs that were submitted to a provider, hold no machine yet and wait for one, in the order they were submitted.
+    /// Jobs that were submitted to a provider, hold no machine and wait for one, in the order they were submitted. One
+    /// that lost its machine waits at its old place; one that is to stop or to pause does not wait.
     async fn waiting(&self, provider: &ProviderName, limit: usize) -> Result<Vec<JobId>, StorageError>;
 
     /// Forgets a job: its row, events and telemetry. Its machines stay on the ledger. Says whether there was one.
@@ -67,7 +69,8 @@ pub trait Storage: std::fmt::Debug + Send + Sync + 'static {
     /// One entry of the ledger.
     async fn machine(&self, order: &OrderName) -> Result<Option<Machine>, StorageError>;
 
-    /// Drops telemetry older than `before` of jobs that have ended, at most `limit` rows; says how many went.
+    /// Drops telemetry older than `before` of jobs that have ended, at most `limit` rows (and 1000, so that facts do
+    /// not wait); says how many went. Call again until it says 0.
     async fn expire_telemetry(&self, before: Timestamp, limit: usize) -> Result<u64, StorageError>;
 
     /// Ids of jobs that ended before that moment, the oldest first.
@@ -85,7 +88,7 @@ pub trait Storage: std::fmt::Debug + Send + Sync + 'static {
     /// Deletes a secret; says whether there was one.
     async fn delete_secret(&self, name: &SecretName) -> Result<bool, StorageError>;
 
-    /// Adds a token.
+    /// Adds a token. An id or digest that is there already is an error.
     async fn put_token(&self, token: &TokenRecord) -> Result<(), StorageError>;
 
     /// All tokens, oldest first. Seen at once, also when another process of the same directory wrote them.

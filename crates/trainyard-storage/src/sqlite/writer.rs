@@ -1,0 +1,183 @@
+//! The one writer: takes what callers queued, makes it in one transaction, commits once and answers all.
+//!
+//! Grouping costs a lone caller nothing, as nothing is waited for: what is queued when the writer is free goes
+//! together. A change decides whether it is refused before it writes, so a refused one leaves nothing behind and
+//! disturbs nobody. Where the database itself fails under one change of a group, the group is rolled back and
+//! each is made alone, so that only the one at fault fails.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use sqlx::{Connection, SqliteConnection};
+use tokio::sync::{Mutex, mpsc, oneshot};
+
+use super::StorageError;
+use super::codec::failed;
+
+/// Callers that may wait for the writer; the next one waits for room. Far more than a server answers at once.
+const QUEUE_MAX: usize = 1024;
+/// Changes of one transaction at most.
+const GROUP_MAX: usize = 256;
+/// Weight (rows, items of telemetry) of one transaction at most, so that nobody waits long for a group.
+const GROUP_WEIGHT_MAX: usize = 8192;
+
+/// A change of the database. It may be run more than once, each time from the start and in a fresh transaction;
+/// it writes nothing where its answer is a refusal.
+#[async_trait]
+pub(super) trait Change: Send + Sync + 'static {
+    /// What its caller gets, refusals included.
+    type Out: Send + 'static;
+
+    /// About how many rows it writes.
+    fn weight(&self) -> usize {
+        1
+    }
+
+    /// Makes the change.
+    async fn run(&self, conn: &mut SqliteConnection) -> Result<Self::Out, StorageError>;
+}
+
+/// A queued change with its caller, whatever it answers.
+#[async_trait]
+trait Queued: Send {
+    fn weight(&self) -> usize;
+    /// Runs it and keeps the answer. `Err` where the transaction has to be given up.
+    async fn run(&mut self, conn: &mut SqliteConnection) -> Result<(), StorageError>;
+    /// Tells the caller: the kept answer, or why the transaction failed.
+    fn answer(self: Box<Self>, failure: Option<StorageError>);
+}
+
+struct Call<C: Change> {
+    change: C,
+    out: Option<C::Out>,
+    reply: oneshot::Sender<Result<C::Out, StorageError>>,
+}
+
+#[async_trait]
+impl<C: Change> Queued for Call<C> {
+    fn weight(&self) -> usize {
+        self.change.weight()
+    }
+
+    async fn run(&mut self, conn: &mut SqliteConnection) -> Result<(), StorageError> {
+        self.out = Some(self.change.run(conn).await?);
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, failure: Option<StorageError>) {
+        let answer = match (failure, self.out) {
+            (Some(failure), _) => Err(failure),
+            (None, Some(out)) => Ok(out),
+            (None, None) => Err(StorageError::Closed),
+        };
+        // Where the caller is gone, the change stands all the same.
+        let _ = self.reply.send(answer);
+    }
+}
+
+/// The way to the writer.
+#[derive(Debug)]
+pub(super) struct Writer {
+    queue: std::sync::Mutex<Option<mpsc::Sender<Box<dyn Queued>>>>,
+    task: Mutex<Option<tokio::task::JoinHandle<()>>>,
+    transactions: Arc<AtomicU64>,
+}
+
+impl Writer {
+    /// Starts the writer on that connection. It ends by [`Writer::close`], or when the last handle is dropped.
+    pub(super) fn start(conn: Arc<Mutex<SqliteConnection>>) -> Writer {
+        let (queue, calls) = mpsc::channel(QUEUE_MAX);
+        let transactions = Arc::new(AtomicU64::new(0));
+        let task = tokio::spawn(serve(conn, calls, Arc::clone(&transactions)));
+        Writer { queue: std::sync::Mutex::new(Some(queue)), task: Mutex::new(Some(task)), transactions }
+    }
+
+    /// Queues a change and waits for its answer. Dropping the future does not take back what was queued.
+    pub(super) async fn write<C: Change>(&self, change: C) -> Result<C::Out, StorageError> {
+        let queue = self.queue()?;
+        let (reply, answer) = oneshot::channel();
+        let call: Box<dyn Queued> = Box::new(Call { change, out: None, reply });
+        queue.send(call).await.map_err(|_| StorageError::Closed)?;
+        drop(queue);
+        answer.await.map_err(|_| StorageError::Closed)?
+    }
+
+    /// Fails where storage was closed.
+    pub(super) fn check_open(&self) -> Result<(), StorageError> {
+        self.queue().map(drop)
+    }
+
+    fn queue(&self) -> Result<mpsc::Sender<Box<dyn Queued>>, StorageError> {
+        let queue = self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        queue.clone().ok_or(StorageError::Closed)
+    }
+
+    /// How many transactions were committed.
+    pub(super) fn transactions(&self) -> u64 {
+        self.transactions.load(Ordering::Relaxed)
+    }
+
+    /// Takes no more, finishes what is queued, and returns.
+    pub(super) async fn close(&self) {
+        self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        let mut task = self.task.lock().await;
+        if let Some(running) = task.as_mut()
+            && let Err(error) = running.await
+        {
+            tracing::error!(%error, "the writer of the database ended badly");
+        }
+        task.take();
+    }
+}
+
+async fn serve(
+    conn: Arc<Mutex<SqliteConnection>>,
+    mut calls: mpsc::Receiver<Box<dyn Queued>>,
+    transactions: Arc<AtomicU64>,
+) {
+    while let Some(first) = calls.recv().await {
+        let mut weight = first.weight();
+        let mut group = vec![first];
+        while group.len() < GROUP_MAX && weight < GROUP_WEIGHT_MAX {
+            let Ok(next) = calls.try_recv() else { break };
+            weight += next.weight();
+            group.push(next);
+        }
+        let mut conn = conn.lock().await;
+        match make(&mut conn, &mut group, &transactions).await {
+            Ok(()) => group.into_iter().for_each(|call| call.answer(None)),
+            Err(error) if group.len() == 1 => {
+                if let Some(call) = group.pop() {
+                    call.answer(Some(error));
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, size = group.len(), "a group of changes failed and is made one by one");
+                for call in group {
+                    let mut one = [call];
+                    let failure = make(&mut conn, &mut one, &transactions).await.err();
+                    let [call] = one;
+                    call.answer(failure);
+                }
+            }
+        }
+    }
+}
+
+/// Makes a group in one transaction: all of it, or nothing.
+async fn make(
+    conn: &mut SqliteConnection,
+    group: &mut [Box<dyn Queued>],
+    transactions: &AtomicU64,
+) -> Result<(), StorageError> {
+    let begun = conn.begin_with("BEGIN IMMEDIATE").await;
+    let mut tx = begun.map_err(failed("waiting for the database"))?;
+    for call in group.iter_mut() {
+        // A transaction that is dropped is rolled back.
+        call.run(&mut tx).await?;
+    }
+    tx.commit().await.map_err(failed("committing"))?;
+    transactions.fetch_add(1, Ordering::Relaxed);
+    Ok(())
+}
