@@ -3,13 +3,15 @@
 mod attempt;
 mod body;
 mod command;
+mod entity;
 mod phase;
 mod state;
 mod transition;
 
 pub use attempt::{Attempt, Exit};
-pub use body::{CorruptJob, Job, JobBody, Origin};
+pub use body::{CorruptJob, JobBody, Origin};
 pub use command::{Command, Refusal, StopCause, Wish};
+pub use entity::Job;
 pub use phase::{Phase, Reason};
 pub use state::{Claim, Ended, JobState, Rental, StateName};
 pub use transition::{Fact, IllegalTransition};

@@ -11,7 +11,8 @@ const ERRORS_MAX: usize = 20;
 
 impl JobSpec {
     /// Reads and validates a specification. Wrong types and unknown fields are told by their paths, several at once;
-    /// where the shape is right, all that [`JobSpec::validate`] finds.
+    /// where the shape is right, all that [`JobSpec::validate`] finds. The body of `POST /jobs` has a `job_id` as well,
+    /// which is no part of a specification: whoever reads that body takes it out first.
     ///
     /// # Errors
     /// [`InvalidSpec`], never empty.
