@@ -44,11 +44,36 @@ pub trait Connector: Debug + Send + Sync + 'static {
     /// job needs it no more. Nothing kept is fine.
     async fn forget(&self, job: &trainyard_domain::JobId) -> Result<(), ConnectorError>;
 
+    /// Whether such a machine can be had now, as far as that is known without asking anybody. Only of use where
+    /// [`Capabilities::queue`] holds; the default says yes.
+    fn vacancy(&self, resources: &Resources) -> Vacancy {
+        let _ = resources;
+        Vacancy { free: true, taken: 0, slots: 0 }
+    }
+
+    /// The GPUs of its machine that an order may use, by index; `None`: all that the machine shows. The default says
+    /// so.
+    fn cards(&self, order: &OrderName) -> Option<Vec<u32>> {
+        let _ = order;
+        None
+    }
+
     /// Resolves when a machine may have become free after a `NoCapacity`. A bell: it may ring for nothing. The
     /// default never rings.
     async fn capacity_bell(&self) {
         std::future::pending::<()>().await;
     }
+}
+
+/// How full a provider with a queue is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Vacancy {
+    /// Such a machine can be had now.
+    pub free: bool,
+    /// Slots in use, by our jobs and by others.
+    pub taken: u32,
+    /// Slots in all; 0 where there is no such number.
+    pub slots: u32,
 }
 
 /// Who a connector speaks to and what it can do.
@@ -64,6 +89,8 @@ pub struct ConnectorInfo {
     pub limits: Vec<(String, String)>,
     /// Seconds of silence after which its agent counts as lost.
     pub agent_lost_after_s: u64,
+    /// Seconds after which a machine that was ordered shows in a listing for certain. Absence proves nothing before.
+    pub settle_s: u64,
 }
 
 /// What a provider can do, as data.
