@@ -10,7 +10,7 @@ mod workload;
 
 pub use connector::{
     Capabilities, Connector, ConnectorInfo, MachineObservation, MachinePhase, Placement, ProvisionOrder,
-    Termination,
+    Termination, Vacancy,
 };
 pub use error::{ConnectorError, Effect, ErrorKind};
 pub use workload::{
