@@ -1,0 +1,114 @@
+//! One file per command: its arguments, and what it does. Client commands only speak HTTP.
+
+mod artifact;
+mod cancel;
+mod clone;
+mod completions;
+mod delete;
+mod jobs;
+mod logs;
+mod metrics;
+mod offers;
+mod pause;
+mod providers;
+mod resources;
+mod resume;
+mod run;
+mod secret;
+mod status;
+mod submit;
+mod validate;
+mod watch;
+
+use std::future::Future;
+
+use clap::{Parser, Subcommand};
+
+use crate::exit::{EXIT_CODES, Failure, Outcome};
+
+/// Runs training jobs on the machine at hand and on rented ones, and brings their adapters home verified
+#[derive(Debug, Parser)]
+#[command(name = "trainyard", version, after_help = EXIT_CODES, max_term_width = 100, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Args),
+    Submit(submit::Args),
+    Jobs(jobs::Args),
+    Status(status::Args),
+    Watch(watch::Args),
+    Logs(logs::Args),
+    Metrics(metrics::Args),
+    Cancel(cancel::Args),
+    Pause(pause::Args),
+    Resume(resume::Args),
+    Clone(clone::Args),
+    Delete(delete::Args),
+    Validate(validate::Args),
+    Artifact(artifact::Args),
+    Offers(offers::Args),
+    Providers(providers::Args),
+    Resources(resources::Args),
+    Secret(secret::Args),
+    Completions(completions::Args),
+}
+
+impl Cli {
+    /// Does what was asked for.
+    pub(crate) fn run(self) -> Outcome {
+        match self.command {
+            Command::Run(args) => client(run::run(args)),
+            Command::Submit(args) => client(submit::run(args)),
+            Command::Jobs(args) => client(jobs::run(args)),
+            Command::Status(args) => client(status::run(args)),
+            Command::Watch(args) => client(watch::run(args)),
+            Command::Logs(args) => client(logs::run(args)),
+            Command::Metrics(args) => client(metrics::run(args)),
+            Command::Cancel(args) => client(cancel::run(args)),
+            Command::Pause(args) => client(pause::run(args)),
+            Command::Resume(args) => client(resume::run(args)),
+            Command::Clone(args) => client(clone::run(args)),
+            Command::Delete(args) => client(delete::run(args)),
+            Command::Validate(args) => client(validate::run(args)),
+            Command::Artifact(args) => client(artifact::run(args)),
+            Command::Offers(args) => client(offers::run(args)),
+            Command::Providers(args) => client(providers::run(args)),
+            Command::Resources(args) => client(resources::run(args)),
+            Command::Secret(args) => client(secret::run(args)),
+            Command::Completions(args) => completions::run(&args),
+        }
+    }
+}
+
+/// One thread is enough for a client, and it starts at once.
+fn client(command: impl Future<Output = Outcome>) -> Outcome {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed("the runtime did not start").because(&error))?
+        .block_on(command)
+}
+
+/// A field as a cell of a table: `-` where there is nothing, times without their fractions.
+fn cell(row: &serde_json::Value, field: &str) -> String {
+    use serde_json::Value;
+    match row.get(field) {
+        None | Some(Value::Null) => "-".to_owned(),
+        Some(Value::String(text)) if field.ends_with("_at") => match text.split_once('.') {
+            Some((seconds, fraction)) if fraction.ends_with('Z') => format!("{seconds}Z"),
+            _ => text.clone(),
+        },
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Bool(yes)) => if *yes { "yes" } else { "no" }.to_owned(),
+        Some(other) => other.to_string(),
+    }
+}
+
+/// The list under that name, or the answer itself where it is a list.
+fn rows(answer: &serde_json::Value, field: &str) -> Vec<serde_json::Value> {
+    answer.get(field).unwrap_or(answer).as_array().cloned().unwrap_or_default()
+}

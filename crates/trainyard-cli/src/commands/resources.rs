@@ -1,0 +1,41 @@
+//! `trainyard resources`: the ledger of machines.
+
+use serde_json::Value;
+
+use crate::client::{Api, ClientArgs};
+use crate::exit::{Exit, Outcome};
+use crate::out::{self, note};
+
+/// Show every machine ever rented, what it cost, and the reading that proved it gone
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Only what may still be billed
+    #[arg(long)]
+    open: bool,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+/// Runs the command.
+pub(crate) async fn run(args: Args) -> Outcome {
+    let answer: Value = Api::new(&args.client)?.get(&["resources"], &[]).await?;
+    let out = args.client.out();
+    let is_open = |machine: &Value| machine.get("gone_at").is_none_or(Value::is_null);
+    let machines: Vec<Value> = super::rows(&answer, "resources")
+        .into_iter()
+        .filter(|machine| !args.open || is_open(machine))
+        .collect();
+    if out.json {
+        out.json(&if args.open { serde_json::json!({"resources": machines}) } else { answer })?;
+        return Ok(Exit::Done);
+    }
+    if machines.is_empty() {
+        note(if args.open { "no machine can be billed" } else { "no machine was ever rented" });
+        return Ok(Exit::Done);
+    }
+    let fields =
+        ["order", "provider", "provider_job_id", "price_per_hour", "cost_usd", "placed_at", "gone_at"];
+    let rows = machines.iter().map(|machine| fields.map(|field| super::cell(machine, field)).to_vec());
+    out.line(out::table(&["ORDER", "PROVIDER", "MACHINE", "PER HOUR", "COST", "SINCE", "GONE"], rows))?;
+    Ok(Exit::Done)
+}
