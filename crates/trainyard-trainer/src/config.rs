@@ -46,10 +46,6 @@ pub(crate) struct Stretch {
 
 #[derive(Deserialize)]
 struct Raw {
-    #[serde(default)]
-    architectures: Option<Vec<String>>,
-    #[serde(default)]
-    model_type: Option<String>,
     vocab_size: usize,
     hidden_size: usize,
     intermediate_size: usize,
@@ -161,7 +157,6 @@ fn refuse_other_families(value: &Value, path: &Path) -> Result<(), TrainError> {
 
 fn refuse_unsupported(raw: &Raw, path: &Path) -> Result<(), TrainError> {
     let refuse = |problem: String, remedy: &str| Err(TrainError::model(path, problem, remedy));
-    let _ = (&raw.architectures, &raw.model_type);
     if !raw.quantization_config.is_null() {
         return refuse("quantization_config is set".into(), "use the model's unquantized weights");
     }

@@ -16,6 +16,9 @@ use crate::schedule::Schedule;
 pub(crate) const PROJECTIONS: [&str; 7] =
     ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
 
+/// More steps than any processor takes; only keeps sums from overflowing.
+const STEPS_MAX: u64 = 1_000_000_000;
+
 /// Everything that decides a training's result, beside the data and the base model.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
@@ -131,12 +134,8 @@ impl Settings {
         let spec: Spec = serde_json::from_value(body)
             .map_err(|error| TrainError::setting("job", error.to_string(), "see the body of POST /jobs"))?;
         if let Some(method) = spec.peft_method.as_deref().filter(|method| *method != "lora") {
-            return Err(hyper(
-                "peft_method",
-                format!("{method} is not supported"),
-                "use lora, or trainer.kind peft",
-                "",
-            ));
+            let problem = format!("{method} is not supported");
+            return Err(TrainError::setting("peft_method", problem, "use lora, or trainer.kind peft"));
         }
         let hyper = match spec.hyperparameters {
             Value::Null => Hyper::default(),
@@ -181,10 +180,10 @@ impl Settings {
             ("gradient_accumulation_steps", self.accumulation as u64, 1, 1024),
             ("max_seq_length", self.max_seq_length as u64, 8, 8192),
             ("lora_r", self.lora.r as u64, 1, 256),
-            ("max_steps", self.max_steps.unwrap_or(1), 1, 1_000_000_000),
-            ("save_steps", self.save_steps.unwrap_or(1), 1, u64::MAX),
-            ("save_total_limit", self.save_total_limit.unwrap_or(1) as u64, 1, u64::MAX),
-            ("extra.logging_steps", self.logging_steps, 1, u64::MAX),
+            ("max_steps", self.max_steps.unwrap_or(1), 1, STEPS_MAX),
+            ("save_steps", self.save_steps.unwrap_or(1), 1, STEPS_MAX),
+            ("save_total_limit", self.save_total_limit.unwrap_or(1) as u64, 1, STEPS_MAX),
+            ("extra.logging_steps", self.logging_steps, 1, STEPS_MAX),
         ];
         for (name, value, least, most) in counts {
             if !(least..=most).contains(&value) {
@@ -211,22 +210,24 @@ impl Settings {
 
 impl Hyper {
     fn refuse_unsupported(&self) -> Result<(), TrainError> {
-        let other = "or use trainer.kind peft";
         if let Some(name) = self.quantization.as_ref().filter(|value| !value.is_null()) {
-            return Err(hyper("quantization", format!("{name} is not supported"), "set it to null", other));
+            return Err(hyper(
+                "quantization",
+                format!("{name} is not supported"),
+                "set it to null, or use trainer.kind peft",
+            ));
         }
         let optimizer = self.optimizer.as_deref().unwrap_or("adamw");
         if !["adamw", "adamw_torch"].contains(&optimizer) {
-            return Err(hyper("optimizer", format!("{optimizer} is not supported"), "use adamw", other));
+            return Err(hyper(
+                "optimizer",
+                format!("{optimizer} is not supported"),
+                "use adamw, or trainer.kind peft",
+            ));
         }
         let precision = self.precision.as_deref().unwrap_or("bf16");
         if !["bf16", "fp16", "fp32", "no"].contains(&precision) {
-            return Err(hyper(
-                "precision",
-                format!("{precision} is unknown"),
-                "use bf16, fp16 or fp32",
-                other,
-            ));
+            return Err(hyper("precision", format!("{precision} is unknown"), "use bf16, fp16 or fp32"));
         }
         Ok(())
     }
@@ -239,12 +240,7 @@ impl Hyper {
         if !unknown.is_empty() || named.is_empty() {
             let problem =
                 if named.is_empty() { "is empty".into() } else { format!("unknown: {}", unknown.join(", ")) };
-            return Err(hyper(
-                "target_modules",
-                problem,
-                format!("use any of {}", PROJECTIONS.join(", ")),
-                "",
-            ));
+            return Err(hyper("target_modules", problem, format!("use any of {}", PROJECTIONS.join(", "))));
         }
         Ok(LoraSettings {
             r: self.lora_r.unwrap_or(8),
@@ -258,19 +254,17 @@ impl Hyper {
         let name = self.scheduler.as_deref().unwrap_or("linear");
         Schedule::deserialize(Value::String(name.to_owned())).map_err(|_| {
             let known = "use linear, cosine, constant or constant_with_warmup";
-            hyper("scheduler", format!("{name} is not supported"), known, "")
+            hyper("scheduler", format!("{name} is not supported"), known)
         })
     }
 
     fn eval(&self) -> Result<EvalWhen, TrainError> {
         match (self.eval_strategy.as_deref().unwrap_or("steps"), self.eval_steps.unwrap_or(500)) {
-            ("steps", 0) => Err(hyper("eval_steps", "is 0", "give at least 1, or eval_strategy no", "")),
+            ("steps", 0) => Err(hyper("eval_steps", "is 0", "give at least 1, or eval_strategy no")),
             ("steps", every) => Ok(EvalWhen::Every(every)),
             ("epoch", _) => Ok(EvalWhen::EachEpoch),
             ("no", _) => Ok(EvalWhen::Never),
-            (name, _) => {
-                Err(hyper("eval_strategy", format!("{name} is unknown"), "use steps, epoch or no", ""))
-            }
+            (name, _) => Err(hyper("eval_strategy", format!("{name} is unknown"), "use steps, epoch or no")),
         }
     }
 }
@@ -302,14 +296,12 @@ fn format_of(field: &str, dataset: &Value) -> Result<Option<Format>, TrainError>
     }
 }
 
-fn hyper(name: &str, problem: impl Into<String>, remedy: impl Into<String>, more: &str) -> TrainError {
-    let field = if name == "peft_method" { name.to_owned() } else { format!("hyperparameters.{name}") };
-    let remedy = remedy.into();
-    TrainError::setting(field, problem, if more.is_empty() { remedy } else { format!("{remedy}, {more}") })
+fn hyper(name: &str, problem: impl Into<String>, remedy: impl Into<String>) -> TrainError {
+    TrainError::setting(format!("hyperparameters.{name}"), problem, remedy)
 }
 
 fn out_of_range<T: std::fmt::Display>(name: &str, value: T, least: T, most: T) -> TrainError {
-    hyper(name, format!("{value} is out of range"), format!("use {least} to {most}"), "")
+    hyper(name, format!("{value} is out of range"), format!("use {least} to {most}"))
 }
 
 #[cfg(test)]

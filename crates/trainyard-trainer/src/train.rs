@@ -220,10 +220,8 @@ impl<'a> Training<'a> {
         point["tokens_per_s"] = number((self.tokens_here as f64 / seconds).round());
         self.metrics.write(&point)?;
         self.state.history.push(entry);
-        self.say(&format!(
-            "step {step}/{total} loss {loss:.4} lr {:.4e} grad_norm {:.4}",
-            report.rate, report.norm
-        ));
+        let (rate, norm) = (short(report.rate), short(report.norm));
+        self.say(&format!("step {step}/{total} loss {loss:.4} lr {rate} grad_norm {norm}"));
         if diverged { Err(TrainError::Diverged { step }) } else { Ok(()) }
     }
 
@@ -308,6 +306,11 @@ impl<'a> Training<'a> {
     fn say(&mut self, line: &str) {
         say(self.log, line);
     }
+}
+
+/// Four digits, for people.
+fn short(value: f64) -> f64 {
+    format!("{value:.3e}").parse().unwrap_or(value)
 }
 
 /// One write a line; a log that nobody reads any more is no reason to stop.
