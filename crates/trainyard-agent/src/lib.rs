@@ -1,1 +1,3 @@
 //! The small program beside a training process.
+
+pub mod watch;
