@@ -23,10 +23,15 @@ const BANNED: &[(&str, &str)] = &[
 const PROMISES: &[&str] =
     &[concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X"), concat!("HA", "CK")];
 
+/// Programs of the user's specification, kept letter for letter.
+fn is_quoted(path: &str) -> bool {
+    path.starts_with("tests/python/") && path.ends_with(".py")
+}
+
 /// Checks one text file.
 pub(crate) fn check(path: &str, text: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let ours = OURS.iter().any(|end| path.ends_with(end));
+    let ours = OURS.iter().any(|end| path.ends_with(end)) && !is_quoted(path);
     for (number, line) in (1..).zip(text.lines()) {
         for (word, remedy) in BANNED.iter().filter(|(word, _)| holds(line, word)) {
             findings.push(Finding::error(path, number, format!("`{word}`: {remedy}")));
@@ -112,5 +117,6 @@ mod tests {
         assert_eq!(count("a.rs", "\tx\n"), 1);
         assert_eq!(count("a.rs", "x"), 1);
         assert_eq!(count("a.snap", "line \n\tx"), 0);
+        assert_eq!(count("tests/python/a.py", "line \n"), 0);
     }
 }
