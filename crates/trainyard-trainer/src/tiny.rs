@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::config::LlamaConfig;
 use crate::error::TrainError;
 use crate::files;
+use crate::settings::PROJECTIONS;
 
 /// The `model_name` of the bundled base.
 pub const TINY_MODEL_NAME: &str = "trainyard-tiny";
@@ -36,14 +37,15 @@ pub fn export_tiny(dir: &Path) -> Result<(), TrainError> {
     files::replace(&dir.join("model.safetensors"), WEIGHTS)
 }
 
-/// `hyperparameters` with which the bundled base learns the bundled data set in well under a minute
-/// on two cores.
+/// `hyperparameters` with which the bundled base learns to sort the bundled tickets: 200 steps, about ten seconds on
+/// two cores; the held-out loss falls from 5.5 to 0.3 a byte.
 pub fn quickstart_hyperparameters() -> Value {
     json!({
-        "lora_r": 8, "lora_alpha": 16, "lora_dropout": 0.05, "target_modules": ["q_proj", "v_proj"],
-        "learning_rate": 0.01, "scheduler": "linear", "warmup_steps": 5, "weight_decay": 0.0, "max_grad_norm": 1.0,
-        "optimizer": "adamw", "max_steps": 120, "batch_size": 4, "gradient_accumulation_steps": 1,
-        "max_seq_length": 96, "precision": "fp32", "save_steps": 40, "save_total_limit": 2,
-        "eval_steps": 40, "eval_strategy": "steps", "seed": 42, "extra": {"logging_steps": 1}
+        "lora_r": 8, "lora_alpha": 16, "lora_dropout": 0.05, "target_modules": PROJECTIONS,
+        "learning_rate": 0.005, "scheduler": "linear", "warmup_steps": 5, "weight_decay": 0.0,
+        "max_grad_norm": 1.0, "optimizer": "adamw", "max_steps": 200, "batch_size": 4,
+        "gradient_accumulation_steps": 1, "max_seq_length": 96, "precision": "fp32",
+        "save_steps": 50, "save_total_limit": 2, "eval_steps": 50, "eval_strategy": "steps", "seed": 42,
+        "extra": {"logging_steps": 1}
     })
 }

@@ -42,9 +42,9 @@ fn check_adapter(job: &Job) {
     let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
     assert_eq!(header.metadata().as_ref().unwrap()["format"], "pt");
     let names = header.tensors();
-    assert_eq!(names.len(), 4 * 2 * 2);
+    assert_eq!(names.len(), 4 * 7 * 2);
     assert_eq!(names["base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"].shape, [8, 128]);
-    assert_eq!(names["base_model.model.model.layers.3.self_attn.v_proj.lora_B.weight"].shape, [128, 8]);
+    assert_eq!(names["base_model.model.model.layers.3.mlp.down_proj.lora_B.weight"].shape, [128, 8]);
     let text = std::fs::read(job.env.output_dir.join("adapter_config.json")).unwrap();
     let config: Value = serde_json::from_slice(&text).unwrap();
     assert_eq!((&config["peft_type"], &config["task_type"]), (&json!("LORA"), &json!("CAUSAL_LM")));
