@@ -5,11 +5,18 @@
 //! in one transaction, so "saved but not announced" cannot happen. Every implementation is held to the same cases
 //! in `trainyard-testkit`.
 
+mod artifacts;
+mod durable;
+mod inputs;
+mod logs;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod types;
 mod verbs;
 
+pub use artifacts::{BadPath, DiskArtifacts, FileIngest, Ingest, IngestError, check_path};
+pub use inputs::{InputError, InputFiles, Received};
+pub use logs::LogFiles;
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteOptions, SqliteStorage};
 pub use types::{

@@ -1,0 +1,157 @@
+//! Files that survive a power cut: bytes hashed while they are written, directories made and synced.
+
+use std::any::Any;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use sha2::Digest;
+use tokio::task::JoinHandle;
+use trainyard_domain::Sha256;
+
+/// Bytes that are hashed and written at a time. Large enough that handing them to another thread costs nothing
+/// beside the work, small enough that three of them are little memory.
+const BLOCK: usize = 1024 * 1024;
+
+/// Runs file operations off the async threads.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+}
+
+/// Makes what a directory names survive a power cut.
+pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+/// The SHA-256 of a file's bytes.
+pub(crate) fn digest_of(mut file: File) -> io::Result<Sha256> {
+    let mut hasher = sha2::Sha256::new();
+    let mut block = vec![0; BLOCK];
+    loop {
+        match file.read(&mut block)? {
+            0 => return Ok(Sha256::from_bytes(hasher.finalize().into())),
+            n => hasher.update(&block[..n]),
+        }
+    }
+}
+
+/// Removes a file or a whole directory; it is fine where there is none. Links are removed, never followed.
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
+    let removed = match path.symlink_metadata() {
+        Ok(metadata) if metadata.is_dir() => std::fs::remove_dir_all(path),
+        Ok(_) => std::fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    removed.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
+}
+
+/// A file under way. Hashing and writing of one block go on while the next one comes in, each on a thread of its
+/// own. Whatever was dropped when: the digest is always that of the bytes that were written, in their order.
+pub(crate) struct HashedFile {
+    file: Option<File>,
+    hasher: Option<sha2::Sha256>,
+    writing: Option<JoinHandle<io::Result<File>>>,
+    hashing: Option<JoinHandle<sha2::Sha256>>,
+    buffer: BytesMut,
+    taken: u64,
+    /// Kept alive while a write is under way, also where this value is dropped before it ended.
+    guard: Arc<dyn Any + Send + Sync>,
+}
+
+impl std::fmt::Debug for HashedFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HashedFile").field("taken", &self.taken).finish_non_exhaustive()
+    }
+}
+
+impl HashedFile {
+    /// Writes on from where the file stands.
+    pub(crate) fn new(file: File, guard: Arc<dyn Any + Send + Sync>) -> HashedFile {
+        HashedFile {
+            file: Some(file),
+            hasher: Some(sha2::Sha256::new()),
+            writing: None,
+            hashing: None,
+            buffer: BytesMut::new(),
+            taken: 0,
+            guard,
+        }
+    }
+
+    /// Bytes taken so far.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// Takes bytes. After an error nothing more can be taken.
+    pub(crate) async fn push(&mut self, mut chunk: Bytes) -> io::Result<()> {
+        self.taken += chunk.len() as u64;
+        while !chunk.is_empty() {
+            if self.buffer.is_empty() && chunk.len() >= BLOCK / 2 {
+                // Large enough to go as it is, without copying.
+                let block = chunk.split_to(chunk.len().min(BLOCK));
+                self.block(block).await?;
+            } else {
+                let part = chunk.split_to(chunk.len().min(BLOCK - self.buffer.len()));
+                self.buffer.extend_from_slice(&part);
+                if self.buffer.len() == BLOCK {
+                    let block = self.buffer.split().freeze();
+                    self.block(block).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends: everything is written, though not yet synced to the disk. Gives the file and the digest.
+    pub(crate) async fn finish(mut self) -> io::Result<(File, Sha256)> {
+        if !self.buffer.is_empty() {
+            let block = self.buffer.split().freeze();
+            self.block(block).await?;
+        }
+        self.settle().await?;
+        match (self.file.take(), self.hasher.take()) {
+            (Some(file), Some(hasher)) => Ok((file, Sha256::from_bytes(hasher.finalize().into()))),
+            _ => Err(io::Error::other("an earlier write failed")),
+        }
+    }
+
+    async fn block(&mut self, block: Bytes) -> io::Result<()> {
+        self.settle().await?;
+        // No await from here on: a block is hashed and written, or neither.
+        let (Some(mut file), Some(mut hasher)) = (self.file.take(), self.hasher.take()) else {
+            return Err(io::Error::other("an earlier write failed"));
+        };
+        let guard = Arc::clone(&self.guard);
+        let bytes = block.clone();
+        self.writing = Some(tokio::task::spawn_blocking(move || {
+            let written = file.write_all(&bytes);
+            drop(guard);
+            written.map(|()| file)
+        }));
+        self.hashing = Some(tokio::task::spawn_blocking(move || {
+            hasher.update(&block);
+            hasher
+        }));
+        Ok(())
+    }
+
+    /// Waits for the block under way. May be dropped and called again.
+    async fn settle(&mut self) -> io::Result<()> {
+        if let Some(hashing) = &mut self.hashing {
+            let hashed = hashing.await;
+            self.hashing = None;
+            self.hasher = Some(hashed.map_err(io::Error::other)?);
+        }
+        if let Some(writing) = &mut self.writing {
+            let written = writing.await;
+            self.writing = None;
+            self.file = Some(written.map_err(io::Error::other)??);
+        }
+        Ok(())
+    }
+}
