@@ -51,6 +51,11 @@ pub(super) fn seconds(value: f64) -> Option<u64> {
     step(value.round())
 }
 
+/// The first four digits, as `Trainer` prints them (`%.4g`): what two sources agree on.
+pub(super) fn digits(value: f64) -> String {
+    format!("{value:.3e}")
+}
+
 /// The numeric fields as a point: `step` orders, the names in `without` are left out, limits are kept.
 pub(super) fn point(map: &Map<String, Value>, without: &[&str]) -> MetricPoint {
     let numbers = map

@@ -19,6 +19,7 @@ use std::hash::{Hash, Hasher};
 
 use trainyard_domain::{MetricPoint, MetricValue, Progress};
 
+use super::json::digits;
 use super::source::Source;
 
 /// Steps remembered. What is older counts as told.
@@ -159,11 +160,6 @@ impl Merge {
             self.twins.remove(&oldest);
         }
     }
-}
-
-/// The first four digits, as `Trainer` prints them (`%.4g`).
-fn digits(value: f64) -> String {
-    format!("{value:.3e}")
 }
 
 fn twin(name: u16, epoch: &str, value: f64) -> Twin {

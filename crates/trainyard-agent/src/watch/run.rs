@@ -285,6 +285,13 @@ impl Run {
     }
 
     async fn tell(&mut self, told: Told) -> Result<(), Deaf> {
+        if let Told::Progress(
+            Source::TrainerLog | Source::TrainerState | Source::Status,
+            Progress { total_steps: Some(total), .. },
+        ) = &told
+        {
+            self.parser.expect_total(*total);
+        }
         let event = match told {
             Told::Point(source, point) => self.merge.point(source, point).map(AgentEventBody::Metrics),
             Told::Progress(source, progress) => {

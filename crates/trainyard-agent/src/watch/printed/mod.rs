@@ -7,11 +7,13 @@
 //! - **A dict** counts when a name in it says so (`loss`, `…_loss`, `eval_…`, `train_runtime`, `reward…`).
 //! - **Its step** is that of the training's bar redrawn right after it (`tqdm.write` redraws it with the exact step),
 //!   else, where no bar follows in time, of the one before. Dicts that follow each other with no bar between come from
-//!   a buffer: they are told without a step. Before any bar there is no step either.
+//!   a buffer (Python's, without `PYTHONUNBUFFERED`): no step is better than a wrong one. Before any bar there is none
+//!   either. The same dict twice in a row (the trainer's, and the program's own `print` of it) counts once.
 //! - **The training's bar** is the first one over iterations with no description, or one that says `Steps` or
 //!   `Training`. Bars with another total are evaluations or loops of the program, and are left alone, unless the
 //!   first dict with a `loss` is followed by one of them: then that is the training's, and stays it until the summary
-//!   dict (`train_runtime`) is seen. It never goes back, except to begin anew after the summary.
+//!   dict (`train_runtime`) is seen. Where an exact source knows how many steps there will be, only a bar with that
+//!   total is the training's. It never goes back, except to begin anew after the summary.
 
 mod bar;
 mod dict;
@@ -47,6 +49,10 @@ pub(super) struct Parser {
     training: Option<Training>,
     /// A dict that waits for the bar after it.
     pending: Option<Pending>,
+    /// The dict before, while no bar came after it: another one then comes from a buffer.
+    last: Option<MetricPoint>,
+    /// How many steps there will be, from an exact source.
+    total: Option<u64>,
     told: Option<Progress>,
 }
 
@@ -65,6 +71,8 @@ struct Training {
 struct Pending {
     point: MetricPoint,
     is_loss: bool,
+    /// No other dict came right before it.
+    alone: bool,
 }
 
 enum Item<'a> {
@@ -78,8 +86,7 @@ impl Parser {
         let mut out = Vec::new();
         for item in items(&without_colours(cut(segment))) {
             match item {
-                Item::Bar(bar) if bar.may_be_training() => self.bar(&bar, &mut out),
-                Item::Bar(_) => {}
+                Item::Bar(bar) => self.bar(&bar, &mut out),
                 Item::Dict(point) => self.dict(point, &mut out),
             }
         }
@@ -93,11 +100,24 @@ impl Parser {
 
     /// Tells a waiting dict with the step of the bar before it.
     pub(super) fn flush(&mut self) -> Option<Printed> {
-        let step = self.training.map(|training| training.step);
-        self.pending.take().map(|pending| Printed::Point(MetricPoint { step, ..pending.point }))
+        let pending = self.pending.take()?;
+        self.last = None;
+        let step = self.training.filter(|_| pending.alone).map(|training| training.step);
+        Some(Printed::Point(MetricPoint { step, ..pending.point }))
+    }
+
+    /// An exact source knows how many steps there will be.
+    pub(super) fn expect_total(&mut self, total: u64) {
+        if self.total.replace(total) != Some(total) && self.training.is_some_and(|it| it.total != total) {
+            self.training = None;
+        }
     }
 
     fn dict(&mut self, point: MetricPoint, out: &mut Vec<Printed>) {
+        if self.last.as_ref().is_some_and(|last| is_same(last, &point)) {
+            return;
+        }
+        let alone = self.last.replace(point.clone()).is_none();
         if let Some(before) = self.pending.take() {
             out.push(Printed::Point(before.point));
         }
@@ -109,22 +129,30 @@ impl Parser {
         if point.step.is_some() || self.training.is_none() {
             out.push(Printed::Point(point));
         } else {
-            self.pending = Some(Pending { point, is_loss });
+            self.pending = Some(Pending { point, is_loss, alone });
         }
     }
 
     fn bar(&mut self, bar: &Bar<'_>, out: &mut Vec<Printed>) {
+        self.last = None;
+        let known_as_other = self.total.is_some_and(|total| total != bar.total);
+        if known_as_other || !bar.may_be_training() {
+            return;
+        }
         let begins_anew =
             |training: Training| training.over && training.total == bar.total && bar.step < training.step;
         if self.training.is_some_and(begins_anew) {
             out.extend(self.flush());
         }
-        let follows_loss = self.pending.as_ref().is_some_and(|pending| pending.is_loss);
+        // Nothing is logged at step 0, so a bar there did not come after the dict.
+        let follows_loss =
+            bar.step > 0 && self.pending.as_ref().is_some_and(|pending| pending.is_loss && pending.alone);
         if !self.take_in(bar, follows_loss) {
             return;
         }
         if let Some(pending) = self.pending.take() {
-            out.push(Printed::Point(MetricPoint { step: Some(bar.step), ..pending.point }));
+            let step = Some(bar.step).filter(|_| pending.alone);
+            out.push(Printed::Point(MetricPoint { step, ..pending.point }));
         }
         let progress = Progress {
             fraction: Some(bar.step as f64 / bar.total as f64),
@@ -159,6 +187,17 @@ impl Parser {
         training.confirmed |= follows_loss;
         true
     }
+}
+
+/// Whether the second is the first once more: all names, and all values to four digits, the epoch among them.
+fn is_same(first: &MetricPoint, second: &MetricPoint) -> bool {
+    first.values.contains_key("epoch")
+        && first.values.len() == second.values.len()
+        && first
+            .values
+            .iter()
+            .zip(&second.values)
+            .all(|(a, b)| a.0 == b.0 && json::digits(a.1.0) == json::digits(b.1.0))
 }
 
 /// Bars and dicts in the order in which they stand.
@@ -325,7 +364,36 @@ mod tests {
     fn dicts_from_a_buffer_get_no_step_but_the_last() {
         check(
             "\r 20%|██ | 10/50 [00:01<00:05,  6.00it/s]\n{'loss': 1}\n{'loss': 2}\n{'loss': 3}\n",
+            &["10/50 eta 5", "@- loss=1", "@- loss=2", "@- loss=3"],
+        );
+    }
+
+    #[test]
+    fn evaluation_bar_after_a_buffer_is_not_the_training() {
+        check(
+            concat!(
+                "\r 20%|██ | 10/50 [00:01<00:05,  6.00it/s]\n{'loss': 1}\n{'loss': 2}\n",
+                "\r  0%|   | 0/8 [00:00<?, ?it/s]\r100%|███| 8/8 [00:01<00:00,  6.00it/s]",
+                "{'loss': 3}\r  0%|   | 0/8 [00:00<?, ?it/s]",
+            ),
             &["10/50 eta 5", "@- loss=1", "@- loss=2", "@10 loss=3"],
+        );
+    }
+
+    #[test]
+    fn total_known_exactly_decides() {
+        let mut parser = Parser::default();
+        parser.feed("\r 50%|█  | 4/8 [00:01<00:01,  6.00it/s]");
+        parser.expect_total(50);
+        assert_eq!(parser.feed("\r100%|███| 8/8 [00:01<00:01,  6.00it/s]{'loss': 1.5}\r100%|███| 8/8 [00:01<00:00,  6.00it/s]").len(), 1);
+        assert_eq!(show(parser.feed("\r  2%|   | 1/50 [00:01<00:49,  1.00it/s]")), ["1/50 eta 49"]);
+    }
+
+    #[test]
+    fn same_dict_printed_twice_counts_once() {
+        check(
+            "{'eval_loss': '4.16', 'epoch': '0.6'}\n{'eval_loss': 4.16046142578125, 'epoch': 0.6}\n{'loss': 0}\n{'loss': 0}",
+            &["@- epoch=0.6 eval_loss=4.16", "@- loss=0", "@- loss=0"],
         );
     }
 
