@@ -20,9 +20,16 @@ use crate::train::Training;
 /// 128 and the number of SIGTERM, as a shell would say it.
 const STOPPED: u8 = 143;
 
-/// How many threads candle uses for everything but matrix products. Those threads wait by spinning: on a machine
-/// with other work two of them were measured to take five times as long as one, and never less than one.
-const CANDLE_THREADS: (&str, &str) = ("CANDLE_NUM_THREADS", "1");
+/// How many threads candle uses for everything but matrix products: one. More of them wait for each other by
+/// spinning; two were measured to take up to five times as long on a machine with other work, and never
+/// less than one alone.
+const CANDLE_THREADS: &str = "CANDLE_NUM_THREADS";
+
+/// How many threads share a large matrix product. Unset, it is looked up in `/proc/cpuinfo` for every single product.
+const PRODUCT_THREADS: &str = "RAYON_NUM_THREADS";
+
+/// More threads than this gain little on models that are small enough for a CPU.
+const PRODUCT_THREADS_MAX: usize = 16;
 
 /// How a training ended that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,9 +50,7 @@ pub fn main_from_env() -> ExitCode {
 
 /// [`main_from_env`] with the exit code as a number, for a caller that ends the process itself.
 pub fn exit_status_from_env() -> u8 {
-    if std::env::var_os(CANDLE_THREADS.0).is_none() {
-        begin_again_with_threads_set();
-    }
+    begin_again_with_threads_set();
     let ended = TrainEnv::read().and_then(|env| {
         let stop = stop_on_sigterm()?;
         train(&env, &stop, &mut std::io::stdout())
@@ -63,7 +68,7 @@ pub fn exit_status_from_env() -> u8 {
 
 /// Runs one training in this thread, and ends it early once `stop` is set.
 ///
-/// Log lines go to `log`, whose faults are ignored: a reader that went away ends no training.
+/// The number of threads is left as this process has it, unlike in [`main_from_env`]. Log lines go to `log`, whose faults are ignored: a reader that went away ends no training.
 ///
 /// # Errors
 /// Whatever [`TrainError`] tells. Checkpoints and metrics written before stay.
@@ -72,13 +77,17 @@ pub fn train(env: &TrainEnv, stop: &AtomicBool, log: &mut dyn Write) -> Result<O
     Training::prepare(env, settings, stop, log)?.run()
 }
 
-/// The number is read from the environment only, and changing one's own environment is not safe. Returns where
-/// the program cannot be started again; then the training is only slower.
+/// The numbers are read from the environment only, and changing one's own is not safe: so the process replaces
+/// itself where they are not set. Returns where they are, and where that fails: then the training is slower.
 fn begin_again_with_threads_set() {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from).min(PRODUCT_THREADS_MAX);
+    let mut missing = vec![(CANDLE_THREADS, "1".to_owned()), (PRODUCT_THREADS, cores.to_string())];
+    missing.retain(|(name, _)| std::env::var_os(name).is_none());
     let mut arguments = std::env::args_os();
-    let (Ok(program), Some(name)) = (std::env::current_exe(), arguments.next()) else { return };
-    let _failed =
-        Command::new(program).arg0(name).args(arguments).env(CANDLE_THREADS.0, CANDLE_THREADS.1).exec();
+    if let (false, Ok(program), Some(name)) = (missing.is_empty(), std::env::current_exe(), arguments.next())
+    {
+        let _failed = Command::new(program).arg0(name).args(arguments).envs(missing).exec();
+    }
 }
 
 fn stop_on_sigterm() -> Result<Arc<AtomicBool>, TrainError> {
