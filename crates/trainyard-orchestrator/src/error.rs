@@ -37,7 +37,7 @@ pub struct Error {
     /// What happened and what to do.
     pub message: String,
     /// More, where there is more to say than the chain below.
-    pub detail: Option<String>,
+    pub detail: Option<Box<str>>,
     /// The job it is about.
     pub job_id: Option<JobId>,
     /// The oldest event number still kept, for [`ErrorKind::Gone`].
@@ -81,7 +81,7 @@ impl Error {
     /// The same with more to say.
     #[must_use]
     pub fn detail(mut self, detail: impl Into<String>) -> Error {
-        self.detail = Some(detail.into());
+        self.detail = Some(detail.into().into_boxed_str());
         self
     }
 
@@ -94,7 +94,7 @@ impl Error {
 
     /// The detail in words: what there is to say, else the chain of what failed below, else the message itself.
     pub fn detail_text(&self) -> String {
-        let mut parts: Vec<String> = self.detail.iter().cloned().collect();
+        let mut parts: Vec<String> = self.detail.iter().map(|detail| detail.to_string()).collect();
         let mut cause = self.source.as_deref().map(|e| e as &dyn std::error::Error);
         while let Some(error) = cause {
             parts.push(error.to_string());

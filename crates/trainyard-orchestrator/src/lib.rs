@@ -1,11 +1,36 @@
 //! The core of Trainyard, to embed: commands, reconciling, artifacts, telemetry.
 //!
+//! [`Orchestrator`] is the handle. Commands move the wish, facts move the state, nothing else moves anything: the
+//! reconciler (`reconcile/`) looks at one job at a time, plans one step (`reconcile/plan.rs`, pure) and performs it.
 //! It installs no global subscriber, signal handler or TLS default, and knows no provider by name.
 
+mod bells;
+mod clock;
+mod commands;
+mod core;
 mod error;
+mod feed;
+mod handover;
+mod housekeeping;
+mod installation;
+mod line;
+mod link;
+mod orchestrator;
+mod policy;
+mod queue;
+mod reconcile;
+mod records;
+mod tail;
+mod vault;
 mod view;
 
+pub use clock::{Clock, SystemClock};
+pub use commands::{InputStatus, PauseMode, TokenCheck};
 pub use error::{Error, ErrorKind};
+pub use feed::EventStream;
+pub use installation::{Installation, InstallationError};
+pub use orchestrator::{Orchestrator, Parts};
+pub use policy::Policy;
 pub use view::{
     ArtifactView, Cancelled, Estimate, FileCheck, JobPatch, JobView, LogChunk, NewToken, ProviderView,
     SharedEvent, StreamEnd, Submitted, Validation,

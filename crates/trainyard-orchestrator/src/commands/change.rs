@@ -1,0 +1,96 @@
+//! Changing, cloning and forgetting jobs.
+
+use std::sync::Arc;
+
+use trainyard_domain::{Command, Job, JobId, JobSpec, Origin};
+
+use super::submit::refused;
+use super::{load, view};
+use crate::core::Core;
+use crate::reconcile::Draft;
+use crate::{Error, JobPatch, JobView, Orchestrator};
+
+impl Orchestrator {
+    /// Changes labels and limits; limits also while it runs.
+    ///
+    /// # Errors
+    /// `invalid_spec` naming the field.
+    pub async fn patch_job(&self, id: &JobId, patch: JobPatch) -> Result<JobView, Error> {
+        let core = &self.core;
+        loop {
+            let stored = load(core, id).await?;
+            let mut draft = Draft::of(&stored, core.clock.now());
+            let limits = patch
+                .limits
+                .as_ref()
+                .map_or_else(|| draft.job.limits().clone(), |p| p.onto(draft.job.limits()));
+            let labels = patch.labels.clone().unwrap_or_else(|| draft.job.body().labels.clone());
+            let changed = JobSpec { limits, labels, ..stored.job.spec().as_ref().clone() };
+            changed.validate().map_err(|error| super::create::invalid(error).about(id))?;
+            draft.job.set_labels(changed.labels);
+            draft.job.set_limits(changed.limits);
+            if stored.job.state().name().is_end() && stored.job.state().claim().is_none() {
+                draft.rest();
+            }
+            match draft.commit(core).await {
+                Ok(_) => break,
+                Err(error) if error.code == "contention" => {}
+                Err(error) => return Err(error),
+            }
+        }
+        core.queue.ring(id);
+        self.job(id).await
+    }
+
+    /// Makes a new `created` job of the same specification, told where it came from.
+    ///
+    /// # Errors
+    /// `not_yet_available` for a clone from a checkpoint; `job_exists`.
+    pub async fn clone_job(
+        &self,
+        id: &JobId,
+        new_id: Option<JobId>,
+        from_checkpoint: bool,
+    ) -> Result<JobView, Error> {
+        let core = &self.core;
+        let stored = load(core, id).await?;
+        if from_checkpoint {
+            return Err(Error::bad_request(
+                "not_yet_available",
+                "a clone from a checkpoint is not available yet",
+            )
+            .detail("leave `from_checkpoint` out")
+            .about(id));
+        }
+        let new_id = new_id.unwrap_or_else(|| JobId::generate(core.clock.ulid()));
+        let origin = Origin { job_id: id.clone() };
+        let job = Job::new(new_id, stored.job.spec().as_ref().clone(), Some(origin), core.clock.now());
+        Ok(view(core, core.storage.create(&job, &[]).await?))
+    }
+
+    /// Forgets a `created` or ended job with its files; its machines stay on the ledger.
+    ///
+    /// # Errors
+    /// 400 while it may hold a machine.
+    pub async fn delete_job(&self, id: &JobId, keep_artifact: bool) -> Result<(), Error> {
+        let stored = load(&self.core, id).await?;
+        stored.job.ask(&Command::Delete).map_err(|refusal| refused(id, &refusal))?;
+        forget_job(&self.core, id, keep_artifact).await
+    }
+}
+
+/// Forgets a job that holds nothing: the row first, so that nothing refers to files that are gone.
+pub(crate) async fn forget_job(core: &Arc<Core>, id: &JobId, keep_artifact: bool) -> Result<(), Error> {
+    core.storage.delete(id).await?;
+    core.forget(id);
+    core.logs.delete(id).await?;
+    if !keep_artifact {
+        core.artifacts.delete(id).await?;
+    }
+    for provider in core.providers.values() {
+        if let Err(error) = provider.connector.forget(id).await {
+            tracing::warn!(job_id = %id, error = %error, "what was kept for the job could not be removed");
+        }
+    }
+    Ok(())
+}

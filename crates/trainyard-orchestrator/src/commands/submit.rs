@@ -1,0 +1,218 @@
+//! Submitting: the checks that cost nothing, the wish, and a bounded wait for what comes of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use trainyard_domain::{Command, Fact, JobId, JobState, NotificationKind, Phase, ProviderName, Wish};
+use trainyard_storage::StoredJob;
+
+use super::validate::check;
+use super::{load, view};
+use crate::core::Core;
+use crate::reconcile::Draft;
+use crate::{Error, ErrorKind, JobView, Orchestrator, Submitted};
+
+/// Codes of refusals that are the caller's to mend: 400. All others are a provider's fault: 500.
+const CALLERS_FAULT: [&str; 3] = ["order_invalid", "price_ceiling", "budget"];
+
+impl Orchestrator {
+    /// Starts a job, as the specification's `orchestrator.start_training("job_1", provider="local")`.
+    ///
+    /// # Errors
+    /// As [`Orchestrator::submit`].
+    pub async fn start_training(&self, id: &str, provider: &str) -> Result<JobView, Error> {
+        let id: JobId = id.parse().map_err(|error| {
+            Error::bad_request("invalid_job_id", "the job's id is not valid").because(error)
+        })?;
+        Ok(self.submit(&id, provider, None, self.core.policy.submit_wait).await?.view)
+    }
+
+    /// Submits a job and waits up to `wait` (at most a minute) until it runs, has ended, or waits in line. A second
+    /// submit to the same provider answers the same and starts nothing twice.
+    ///
+    /// # Errors
+    /// 400: wrong state, unknown provider, a check that failed. 500: refused by the provider, or failed before it ran.
+    pub async fn submit(
+        &self,
+        id: &JobId,
+        provider: &str,
+        machine: Option<&str>,
+        wait: Duration,
+    ) -> Result<Submitted, Error> {
+        let core = &self.core;
+        let stored = load(core, id).await?;
+        let name = provider_named(core, provider).map_err(|error| error.about(id))?;
+        if machine.is_some() {
+            return Err(Error::bad_request(
+                "not_yet_available",
+                "submitting to a warm machine is not available yet",
+            )
+            .detail("leave `machine` out")
+            .about(id));
+        }
+        stored.job.ask(&Command::Submit(name.clone())).map_err(|refusal| refused(id, &refusal))?;
+        if stored.job.wish() == Wish::Rest {
+            let found = check(core, &stored.job, Some(&name)).await.map_err(|error| error.about(id))?;
+            if let Some(first) = found.errors.first() {
+                let all: Vec<String> =
+                    found.errors.iter().map(|e| format!("`{}` {}", e.field, e.message)).collect();
+                let code = found.code.unwrap_or("invalid_spec");
+                return Err(Error::bad_request(code, format!("`{}` {}", first.field, first.message))
+                    .detail(all.join("; "))
+                    .about(id));
+            }
+        }
+        let wait = wait.min(core.policy.submit_wait_max);
+        let bell = core.bells.listen(id);
+        wish_to_run(core, stored, &name, wait.is_zero()).await?;
+        core.queue.ring(id);
+        follow(core, id, bell, wait).await
+    }
+}
+
+/// Records the wish, and the news of it. A job that is under way already is left as it is.
+async fn wish_to_run(
+    core: &Arc<Core>,
+    stored: StoredJob,
+    name: &ProviderName,
+    at_once: bool,
+) -> Result<(), Error> {
+    let id = stored.job.id().clone();
+    let mut stored = stored;
+    loop {
+        let mut draft = Draft::of(&stored, core.clock.now());
+        let changed =
+            draft.job.command(&Command::Submit(name.clone())).map_err(|refusal| refused(&id, &refusal))?;
+        let admits = at_once && matches!(draft.job.state(), JobState::Created { .. });
+        if !changed && !admits {
+            return Ok(());
+        }
+        if admits {
+            draft.apply(&Fact::Admitted)?;
+        }
+        draft.tell(
+            NotificationKind::Submitted,
+            "Job submitted",
+            format!("The job was submitted to `{name}`."),
+        );
+        match draft.commit(core).await {
+            Ok(_) => return Ok(()),
+            Err(error) if error.code == "contention" => stored = load(core, &id).await?,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Waits for what comes of it.
+async fn follow(
+    core: &Arc<Core>,
+    id: &JobId,
+    mut bell: tokio::sync::watch::Receiver<()>,
+    wait: Duration,
+) -> Result<Submitted, Error> {
+    let deadline = Instant::now() + wait;
+    loop {
+        bell.mark_unchanged();
+        let stored = load(core, id).await?;
+        if let Some(answer) = answer(core, &stored) {
+            return answer;
+        }
+        let over = tokio::time::timeout_at(deadline, bell.changed()).await.is_err();
+        if over {
+            return under_way(core, id).await;
+        }
+    }
+}
+
+/// What is true now, where it answers the submit.
+fn answer(core: &Core, stored: &StoredJob) -> Option<Result<Submitted, Error>> {
+    let job = &stored.job;
+    let said = |under_way| Ok(Submitted { view: view(core, stored.clone()), under_way });
+    match job.state() {
+        JobState::Running { .. } | JobState::Paused { .. } | JobState::Completed(_) => Some(said(false)),
+        JobState::Failed(_) | JobState::Stopped(_) if job.body().started_at.is_some() => Some(said(false)),
+        JobState::Stopped(_) => {
+            Some(Err(Error::bad_request("cancelled", "the job was cancelled before it ran").about(job.id())))
+        }
+        JobState::Failed(_) => {
+            let reason = job.body().reason.clone();
+            let message =
+                reason.as_ref().map_or_else(|| "it failed".to_owned(), |reason| reason.message.clone());
+            let code = reason.map_or_else(|| "submission_failed".to_owned(), |reason| reason.code);
+            Some(Err(Error::new(ErrorKind::Provider, code, "the submission failed")
+                .detail(message)
+                .about(job.id())))
+        }
+        JobState::Created { .. } if job.wish() == Wish::Rest => Some(Err(turned_down(stored))),
+        JobState::Initializing(_) if job.body().phase == Some(Phase::Queued) => Some(said(true)),
+        JobState::Created { .. } | JobState::Initializing(_) => None,
+    }
+}
+
+/// A submission that was refused with nothing rented; the job is `created` again.
+fn turned_down(stored: &StoredJob) -> Error {
+    let reason = stored.job.attempt().and_then(|attempt| attempt.end.clone());
+    let (code, message) = reason.map_or_else(
+        || ("submission_failed".to_owned(), "the provider refused".to_owned()),
+        |reason| (reason.code, reason.message),
+    );
+    let kind =
+        if CALLERS_FAULT.contains(&code.as_str()) { ErrorKind::BadRequest } else { ErrorKind::Provider };
+    Error::new(kind, code, "the provider refused the submission; the job can be submitted again")
+        .detail(message)
+        .about(stored.job.id())
+}
+
+/// The wait is over: answering 2xx means that there is no way back to `created`.
+async fn under_way(core: &Arc<Core>, id: &JobId) -> Result<Submitted, Error> {
+    loop {
+        let stored = load(core, id).await?;
+        if let Some(answer) = answer(core, &stored) {
+            return answer;
+        }
+        if !matches!(stored.job.state(), JobState::Created { .. }) {
+            return Ok(Submitted { view: view(core, stored), under_way: true });
+        }
+        let mut draft = Draft::of(&stored, core.clock.now());
+        draft.apply(&Fact::Admitted)?;
+        match draft.commit(core).await {
+            Err(error) if error.code != "contention" => return Err(error),
+            _ => {}
+        }
+    }
+}
+
+/// The configured provider of that name.
+pub(super) fn provider_named(core: &Core, provider: &str) -> Result<ProviderName, Error> {
+    let known = || core.providers.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    if provider == "auto" {
+        return core
+            .providers
+            .keys()
+            .next()
+            .cloned()
+            .ok_or_else(|| Error::bad_request("provider_not_configured", "no provider is configured"));
+    }
+    let name: Result<ProviderName, _> = provider.parse();
+    if let Ok(name) = name
+        && core.providers.contains_key(&name)
+    {
+        return Ok(name);
+    }
+    if super::overview::CLOUDS.contains(&provider) {
+        return Err(Error::bad_request(
+            "provider_not_configured",
+            format!("the provider `{provider}` is not configured"),
+        )
+        .detail(super::overview::CLOUDS_COME_LATER));
+    }
+    let shown: String = provider.chars().take(40).flat_map(char::escape_default).collect();
+    Err(Error::bad_request("unknown_provider", format!("there is no provider `{shown}`"))
+        .detail(format!("use one of {}", known())))
+}
+
+/// A refused command as a 400.
+pub(super) fn refused(id: &JobId, refusal: &trainyard_domain::Refusal) -> Error {
+    Error::bad_request(refusal.code(), refusal.to_string()).about(id)
+}

@@ -1,0 +1,121 @@
+//! What is done on a clock: rings for due jobs and free slots, retention, and the sweep of strays.
+
+use std::sync::Arc;
+
+use tokio::time::{MissedTickBehavior, interval};
+use trainyard_connector::MachinePhase;
+use trainyard_domain::ProviderName;
+
+use crate::Error;
+use crate::core::{Core, Provider};
+
+/// Rows that one round of retention takes at most, so that facts never wait for it.
+const EXPIRE_ROWS: usize = 1000;
+/// Jobs rung for at once.
+const DUE_JOBS: usize = 1000;
+
+/// Rings for jobs whose time has come. Bells are faster; this finds what a crash or a lost bell left.
+pub(crate) async fn ring_due(core: Arc<Core>) {
+    let mut ticks = interval(core.policy.due_every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = core.closed() => return,
+        }
+        match core.storage.due(core.clock.now(), DUE_JOBS).await {
+            Ok((due, _)) => due.iter().for_each(|id| core.queue.ring(id)),
+            Err(error) => tracing::warn!(error = %error, "due jobs could not be read"),
+        }
+    }
+}
+
+/// Wakes the first in line when a provider has room.
+pub(crate) async fn ring_free(core: Arc<Core>, name: ProviderName) {
+    let Some(provider) = core.providers.get(&name) else { return };
+    // After a start the line is as it was: in the order the jobs were submitted.
+    if provider.connector.info().capabilities.queue {
+        match core.storage.waiting(&name, DUE_JOBS).await {
+            Ok(waiting) => waiting.iter().for_each(|id| core.queue.ring(id)),
+            Err(error) => tracing::warn!(error = %error, "waiting jobs could not be read"),
+        }
+    }
+    loop {
+        tokio::select! {
+            () = provider.connector.capacity_bell() => {}
+            () = core.closed() => return,
+        }
+        if let Some(first) = provider.line.first() {
+            core.queue.ring(&first);
+        }
+    }
+}
+
+/// Retention and the sweep.
+pub(crate) async fn keep_house(core: Arc<Core>) {
+    let mut ticks = interval(core.policy.housekeeping_every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = core.closed() => return,
+        }
+        if let Err(error) = retain(&core).await {
+            tracing::warn!(error = %error, detail = %error.detail_text(), "retention failed; it is tried again");
+        }
+        for provider in core.providers.values() {
+            if let Err(error) = sweep(&core, provider).await {
+                tracing::warn!(error = %error, detail = %error.detail_text(), "the sweep failed; it is tried again");
+            }
+        }
+    }
+}
+
+async fn retain(core: &Arc<Core>) -> Result<(), Error> {
+    let now = core.clock.now();
+    while core.storage.expire_telemetry(now - core.policy.telemetry_kept, EXPIRE_ROWS).await?
+        >= EXPIRE_ROWS as u64
+    {
+        tokio::task::yield_now().await;
+    }
+    if let Some(kept) = core.policy.jobs_kept {
+        for id in core.storage.ended_before(now - kept, EXPIRE_ROWS).await? {
+            crate::commands::forget_job(core, &id, false).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Hands back what bears our mark and no live attempt claims. A failed listing proves nothing.
+async fn sweep(core: &Arc<Core>, provider: &Provider) -> Result<(), Error> {
+    let owned = provider.connector.list_owned(core.installation.id()).await.map_err(|error| {
+        Error::new(crate::ErrorKind::Provider, "listing", "the provider's machines could not be listed")
+            .because(error)
+    })?;
+    for machine in owned.into_iter().filter(|machine| machine.phase != MachinePhase::Gone) {
+        let known = core.storage.machine(&machine.order).await?;
+        // The ledger's entry is written before the order goes out: open means that a job answers for it.
+        let claimed = match &known {
+            Some(entry) if entry.may_be_billed() => is_claimed(core, entry).await?,
+            Some(_) | None => false,
+        };
+        if !claimed {
+            tracing::warn!(order = %machine.order, "a machine that no job claims is handed back");
+            if let Err(error) = provider.connector.terminate(&machine.order, &machine.id).await {
+                tracing::warn!(order = %machine.order, error = %error, "handing it back failed; it is tried again");
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn is_claimed(core: &Core, entry: &trainyard_domain::Machine) -> Result<bool, Error> {
+    for (id, attempt) in &entry.attempts {
+        let Some(stored) = core.storage.load(id).await? else { continue };
+        let last = stored.job.attempt().is_some_and(|last| last.number == *attempt);
+        if last && stored.job.state().claim().is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

@@ -1,0 +1,75 @@
+//! The link to one machine's agent: the workload, when it was last heard, and the task that follows its events.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use trainyard_connector::{ConnectorError, Workload};
+use trainyard_domain::{Job, Rental};
+
+use crate::bells::lock;
+use crate::core::Core;
+
+/// One agent as this process knows it. Lost with the process, found again through the connector.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) workload: Box<dyn Workload>,
+    /// When we began to listen: silence before that was ours, not the agent's.
+    since: Instant,
+    heard: Mutex<Option<Instant>>,
+    tail: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Link {
+    /// The link of a job's machine, made where there is none.
+    pub(crate) async fn of(
+        core: &Arc<Core>,
+        job: &Job,
+        rental: &Rental,
+    ) -> Result<Option<Arc<Link>>, ConnectorError> {
+        let (Some(provider), Some(attempt)) = (core.provider_of(job), job.attempt()) else { return Ok(None) };
+        if let Some(link) = lock(&core.links).get(&attempt.order) {
+            return Ok(Some(link.clone()));
+        }
+        let workload = provider.connector.attach(&attempt.order, &rental.machine).await?;
+        let link = Arc::new(Link {
+            workload,
+            since: Instant::now(),
+            heard: Mutex::new(None),
+            tail: Mutex::new(None),
+        });
+        Ok(Some(lock(&core.links).entry(attempt.order.clone()).or_insert(link).clone()))
+    }
+
+    /// The agent answered just now.
+    pub(crate) fn hear(&self) {
+        *lock(&self.heard) = Some(Instant::now());
+    }
+
+    /// How long it has been silent while we listened. The clock stands still while the machine sleeps.
+    pub(crate) fn silent_for(&self) -> Duration {
+        lock(&self.heard).unwrap_or(self.since).elapsed()
+    }
+
+    /// Whether it ever answered this process.
+    pub(crate) fn was_heard(&self) -> bool {
+        lock(&self.heard).is_some()
+    }
+
+    /// Makes sure that somebody follows the agent's events.
+    pub(crate) fn follow(&self, spawn: impl FnOnce() -> JoinHandle<()>) {
+        let mut tail = lock(&self.tail);
+        if tail.as_ref().is_none_or(JoinHandle::is_finished) {
+            *tail = Some(spawn());
+        }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        if let Some(tail) = lock(&self.tail).take() {
+            tail.abort();
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! The orchestrator: a cheap handle on the shared core.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use trainyard_connector::Connector;
+use trainyard_domain::{InstallationId, Timestamp};
+use trainyard_storage::{DiskArtifacts, InputFiles, LogFiles, Storage};
+
+use crate::bells::lock;
+use crate::core::{Core, Provider};
+use crate::line::Line;
+use crate::queue::Queue;
+use crate::vault::Vault;
+use crate::{Clock, Error, Installation, Policy, housekeeping, reconcile};
+
+/// What an orchestrator is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// Where jobs and events are kept.
+    pub storage: Arc<dyn Storage>,
+    /// Where artifacts are kept.
+    pub artifacts: DiskArtifacts,
+    /// Where logs are kept.
+    pub logs: LogFiles,
+    /// Where uploaded inputs are kept.
+    pub inputs: InputFiles,
+    /// Who we are.
+    pub installation: Installation,
+    /// The providers, each under its own name.
+    pub connectors: Vec<Arc<dyn Connector>>,
+    /// Directories that `path:` sources may lie under.
+    pub allowed_paths: Vec<PathBuf>,
+    /// The limits.
+    pub policy: Policy,
+    /// Clock and dice.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// The core to embed. Cloning is cheap; the work goes on until [`Orchestrator::shutdown`].
+#[derive(Debug, Clone)]
+pub struct Orchestrator {
+    pub(crate) core: Arc<Core>,
+    tasks: Arc<Mutex<JoinSet<()>>>,
+}
+
+impl Orchestrator {
+    /// Starts to work: takes up every job that is not at rest. Needs a running tokio runtime.
+    ///
+    /// # Errors
+    /// Where the installation's key cannot be used.
+    pub fn start(parts: Parts) -> Result<Orchestrator, Error> {
+        let vault = Vault::new(&parts.installation)?;
+        let providers: BTreeMap<_, _> = parts
+            .connectors
+            .into_iter()
+            .map(|connector| (connector.info().name.clone(), Provider { connector, line: Line::default() }))
+            .collect();
+        let core = Arc::new(Core {
+            storage: parts.storage,
+            artifacts: parts.artifacts,
+            logs: parts.logs,
+            inputs: parts.inputs,
+            installation: parts.installation,
+            vault,
+            policy: parts.policy,
+            clock: parts.clock,
+            providers,
+            allowed_paths: parts.allowed_paths,
+            queue: Queue::default(),
+            bells: Default::default(),
+            feeds: Default::default(),
+            links: Default::default(),
+            tokens: Default::default(),
+            closing: watch::channel(false).0,
+        });
+        let mut tasks = JoinSet::new();
+        tasks.spawn(reconcile::drive(core.clone()));
+        tasks.spawn(housekeeping::ring_due(core.clone()));
+        tasks.spawn(housekeeping::keep_house(core.clone()));
+        for name in core.providers.keys() {
+            tasks.spawn(housekeeping::ring_free(core.clone(), name.clone()));
+        }
+        Ok(Orchestrator { core, tasks: Arc::new(Mutex::new(tasks)) })
+    }
+
+    /// The moment, by the injected clock.
+    pub fn now(&self) -> Timestamp {
+        self.core.clock.now()
+    }
+
+    /// Who we are.
+    pub fn installation(&self) -> &InstallationId {
+        self.core.installation.id()
+    }
+
+    /// The limits in force.
+    pub fn policy(&self) -> &Policy {
+        &self.core.policy
+    }
+
+    /// Whether a small write goes through.
+    ///
+    /// # Errors
+    /// Where storage refuses, or everything is going down.
+    pub async fn ready(&self) -> Result<(), Error> {
+        if *self.core.closing.borrow() {
+            return Err(Error::new(crate::ErrorKind::Unavailable, "draining", "the server is shutting down"));
+        }
+        Ok(self.core.storage.probe().await?)
+    }
+
+    /// Ends streams, stops working, waits up to `grace` for looks under way, and closes storage. Trainings go on.
+    pub async fn shutdown(&self, grace: Duration) {
+        self.core.closing.send_replace(true);
+        self.core.queue.close();
+        let mut tasks = std::mem::take(&mut *lock(&self.tasks));
+        let all = async { while tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(grace, all).await.is_err() {
+            tracing::warn!(
+                "work was still under way at the end of the grace; it is taken up again at the next start"
+            );
+            tasks.abort_all();
+        }
+        lock(&self.core.links).clear();
+        self.core.storage.close().await;
+    }
+}

@@ -1,0 +1,84 @@
+//! Every limit of the core, each with its unit, in one place.
+
+use std::time::Duration;
+
+/// The limits. `Default` is what the product ships with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Policy {
+    /// Jobs worked on at the same time. Work on a job is mostly waiting for disks and sockets.
+    pub reconcile_jobs_max: usize,
+    /// How often storage is asked for jobs that are due. Bells are faster; this is what catches a lost one.
+    pub due_every: Duration,
+    /// How long a running job goes unlooked at when no bell rings.
+    pub look_every: Duration,
+    /// Between two tries to reach an agent that comes up. Short at first, then doubling up to `look_every`.
+    pub boot_poll: Duration,
+    /// A machine whose agent never answered is given up after this.
+    pub boot_deadline: Duration,
+    /// Longest wait of one question to an agent for events.
+    pub events_wait: Duration,
+    /// How long a submit waits by default, and at most.
+    pub submit_wait: Duration,
+    /// Most a caller may ask a submit to wait.
+    pub submit_wait_max: Duration,
+    /// A cancel answers within this.
+    pub cancel_answer: Duration,
+    /// Most grace a training gets on a cancel.
+    pub cancel_grace_max: Duration,
+    /// Tries to bring an artifact home before it counts as lost.
+    pub artifact_tries_max: u32,
+    /// Bytes asked of an agent at once.
+    pub artifact_chunk_bytes: u64,
+    /// Largest artifact, all files together.
+    pub artifact_bytes_max: u64,
+    /// Largest input.
+    pub input_bytes_max: u64,
+    /// Most bytes of a log kept per job.
+    pub log_bytes_max: u64,
+    /// Events a live reader may lag behind before it is closed.
+    pub reader_lag_events_max: usize,
+    /// How long a stream waits after an end for the news that the machine is gone.
+    pub released_wait: Duration,
+    /// Telemetry of ended jobs is dropped after this.
+    pub telemetry_kept: Duration,
+    /// Ended jobs are forgotten after this; none keeps them.
+    pub jobs_kept: Option<Duration>,
+    /// How often house is kept, and strays are swept.
+    pub housekeeping_every: Duration,
+    /// How long an `Idempotency-Key` is remembered.
+    pub idempotency_kept: Duration,
+    /// Longest `limits.max_duration_s` that a job may ask for, where the installation sets one.
+    pub max_duration_s: Option<u64>,
+    /// Most bytes of a dataset that are read for its check. A larger one is checked up to there.
+    pub dataset_check_bytes_max: u64,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Policy {
+            reconcile_jobs_max: 64,
+            due_every: Duration::from_secs(1),
+            look_every: Duration::from_secs(2),
+            boot_poll: Duration::from_millis(2),
+            boot_deadline: Duration::from_secs(30),
+            events_wait: Duration::from_secs(20),
+            submit_wait: Duration::from_secs(10),
+            submit_wait_max: Duration::from_secs(60),
+            cancel_answer: Duration::from_secs(28),
+            cancel_grace_max: Duration::from_secs(20),
+            artifact_tries_max: 3,
+            artifact_chunk_bytes: 4 << 20,
+            artifact_bytes_max: 512 << 30,
+            input_bytes_max: 64 << 30,
+            log_bytes_max: 1 << 30,
+            reader_lag_events_max: 100_000,
+            released_wait: Duration::from_secs(60),
+            telemetry_kept: Duration::from_secs(90 * 86_400),
+            jobs_kept: None,
+            housekeeping_every: Duration::from_secs(60),
+            idempotency_kept: Duration::from_secs(86_400),
+            max_duration_s: None,
+            dataset_check_bytes_max: 4 << 30,
+        }
+    }
+}

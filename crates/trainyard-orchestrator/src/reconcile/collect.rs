@@ -1,0 +1,224 @@
+//! Bringing the artifact home: every file is compared with the digest that the machine made, and only when all of
+//! them are stored is the job `completed`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use trainyard_connector::{ConnectorError, ErrorKind as Kind, Manifest};
+use trainyard_domain::{
+    ArtifactFile, ArtifactRecord, Exit, Fact, NotificationKind, Phase, Reason, Rental, Wish,
+};
+use trainyard_storage::{IngestError, StoredJob};
+
+use super::commit::{Draft, StoredJobLite};
+use super::end;
+use crate::core::Core;
+use crate::link::Link;
+use crate::{Error, ErrorKind};
+
+/// How long one look waits for the machine's digests.
+const MANIFEST_WAIT: Duration = Duration::from_secs(20);
+
+/// Why the artifact is not home.
+enum Broken {
+    /// The user asked to stop meanwhile.
+    Unwanted,
+    /// A file never matched its digest, or what the machine offers cannot be taken.
+    Lost(String),
+    /// The agent did not answer: the next look judges it.
+    Silent(ConnectorError),
+    /// Our own disk.
+    Ours(Error),
+}
+
+/// Brings the artifact home and completes the job.
+pub(super) async fn collect(
+    core: &Arc<Core>,
+    stored: StoredJob,
+    rental: Rental,
+    exit: Exit,
+) -> Result<Option<Duration>, Error> {
+    let Ok(Some(link)) = Link::of(core, &stored.job, &rental).await else {
+        return Ok(Some(core.policy.look_every));
+    };
+    let manifest = match link.workload.manifest(Duration::ZERO).await {
+        Ok(Some(manifest)) => manifest,
+        Ok(None) | Err(_) => return collecting(core, stored, &link).await,
+    };
+    let mut at = StoredJobLite { job: stored.job.clone(), version: stored.version };
+    if !manifest.files.is_empty() && at.job.body().phase != Some(Phase::Collecting) {
+        let mut draft = Draft::of(&stored, core.clock.now());
+        draft.phase(Phase::Collecting);
+        at = draft.commit(core).await?;
+    }
+    match bring_home(core, &at, &link, &manifest, &rental).await {
+        Ok(record) => complete(core, &at, record, &rental, exit, &manifest).await,
+        Err(Broken::Unwanted) => Ok(Some(Duration::ZERO)),
+        Err(Broken::Silent(error)) => {
+            tracing::warn!(job_id = %at.job.id(), error = %error, "fetching the artifact broke off");
+            Ok(Some(core.policy.look_every / 2))
+        }
+        Err(Broken::Ours(error)) => Err(error),
+        Err(Broken::Lost(why)) => {
+            let reason =
+                Reason::new("artifact_lost", format!("the artifact could not be brought home: {why}"));
+            let Some(stored) = core.storage.load(at.job.id()).await? else { return Ok(None) };
+            end::replace(core, stored, &rental, reason).await
+        }
+    }
+}
+
+/// The machine is still hashing: said as a phase, and waited for.
+async fn collecting(core: &Arc<Core>, stored: StoredJob, link: &Link) -> Result<Option<Duration>, Error> {
+    if stored.job.body().phase != Some(Phase::Collecting) {
+        let mut draft = Draft::of(&stored, core.clock.now());
+        draft.phase(Phase::Collecting);
+        draft.commit(core).await?;
+    }
+    match link.workload.manifest(MANIFEST_WAIT).await {
+        Ok(_) => Ok(Some(Duration::ZERO)),
+        Err(error) => {
+            tracing::warn!(job_id = %stored.job.id(), error = %error, "the machine's digests could not be read");
+            Ok(Some(core.policy.look_every / 2))
+        }
+    }
+}
+
+async fn bring_home(
+    core: &Arc<Core>,
+    at: &StoredJobLite,
+    link: &Link,
+    manifest: &Manifest,
+    rental: &Rental,
+) -> Result<Option<ArtifactRecord>, Broken> {
+    if manifest.attempt != rental.attempt {
+        return Err(Broken::Lost("the machine offers the files of another attempt".to_owned()));
+    }
+    let total: u64 = manifest.files.iter().map(|file| file.size_bytes).sum();
+    if total > core.policy.artifact_bytes_max {
+        return Err(Broken::Lost(format!("it has {total} bytes, over the limit")));
+    }
+    let files: Vec<ArtifactFile> = manifest
+        .files
+        .iter()
+        .map(|f| ArtifactFile { path: f.path.clone(), size_bytes: f.size_bytes, hash_sha256: f.sha256 })
+        .collect();
+    let Some(main) = ArtifactRecord::choose_main(&files, at.job.spec().outputs.main.as_deref()) else {
+        return Ok(None);
+    };
+    let ingest = core.artifacts.begin(at.job.id(), rental.attempt).await.map_err(ours)?;
+    for file in &files {
+        let mut tries = 1;
+        while let Err(error) = fetch(core, at, link, &ingest, file).await {
+            match error {
+                Broken::Lost(why) if tries < core.policy.artifact_tries_max => {
+                    tracing::warn!(job_id = %at.job.id(), file = %file.path, why, "a file is fetched again");
+                    tries += 1;
+                }
+                error => return Err(error),
+            }
+        }
+    }
+    ingest.commit(&files).await.map_err(ours)?;
+    Ok(Some(ArtifactRecord {
+        files,
+        main,
+        created_at: core.clock.now(),
+        attempt: rental.attempt,
+        provider: at
+            .job
+            .provider()
+            .cloned()
+            .ok_or_else(|| Broken::Lost("it was submitted to nobody".to_owned()))?,
+        provider_job_id: Some(rental.machine.clone()),
+    }))
+}
+
+/// One file, in ranges. The next range is asked for while the last one is hashed and written.
+async fn fetch(
+    core: &Arc<Core>,
+    at: &StoredJobLite,
+    link: &Link,
+    ingest: &trainyard_storage::Ingest,
+    file: &ArtifactFile,
+) -> Result<(), Broken> {
+    let mut writer = ingest.file(&file.path, file.hash_sha256, file.size_bytes).await.map_err(judge)?;
+    let mut offset = 0;
+    while offset < file.size_bytes {
+        let wanted = core.policy.artifact_chunk_bytes.min(file.size_bytes - offset);
+        let bytes = link.workload.file(&file.path, offset, wanted).await.map_err(unfetched)?;
+        link.hear();
+        if bytes.is_empty() || bytes.len() as u64 > wanted {
+            return Err(Broken::Lost(format!("`{}` is not as long as the machine said", file.path)));
+        }
+        offset += bytes.len() as u64;
+        writer.write(bytes).await.map_err(judge)?;
+        if offset.is_multiple_of(64 << 20) && is_unwanted(core, at).await {
+            return Err(Broken::Unwanted);
+        }
+    }
+    writer.finish().await.map(|_| ()).map_err(judge)
+}
+
+async fn is_unwanted(core: &Core, at: &StoredJobLite) -> bool {
+    let now = core.storage.load(at.job.id()).await;
+    now.is_ok_and(|stored| stored.is_none_or(|stored| matches!(stored.job.wish(), Wish::Stop(_))))
+}
+
+fn unfetched(error: ConnectorError) -> Broken {
+    match error.kind {
+        Kind::NotFound | Kind::Mismatch | Kind::Invalid => Broken::Lost(error.to_string()),
+        _ => Broken::Silent(error),
+    }
+}
+
+fn judge(error: IngestError) -> Broken {
+    match error {
+        IngestError::Io { .. } => ours(error),
+        // Not what the machine promised, or a name that must not be written: never stored under its name.
+        other => Broken::Lost(other.to_string()),
+    }
+}
+
+fn ours(error: IngestError) -> Broken {
+    Broken::Ours(
+        Error::new(ErrorKind::Unavailable, "artifact_storage", "the artifact could not be stored here")
+            .because(error),
+    )
+}
+
+/// The artifact is home: the job is completed, then its machine given back.
+async fn complete(
+    core: &Arc<Core>,
+    at: &StoredJobLite,
+    record: Option<ArtifactRecord>,
+    rental: &Rental,
+    exit: Exit,
+    manifest: &Manifest,
+) -> Result<Option<Duration>, Error> {
+    let mut draft = at.draft(core.clock.now());
+    let message = match &record {
+        Some(record) => {
+            let bytes: u64 = record.files.iter().map(|file| file.size_bytes).sum();
+            let count = record.files.len();
+            format!(
+                "Your model training has finished successfully. {count} files, {bytes} bytes, are home and verified."
+            )
+        }
+        None if manifest.skipped.is_empty() => {
+            "Your model training has finished successfully. It left no output.".to_owned()
+        }
+        None => format!(
+            "Your model training has finished successfully. Nothing it left could be taken: {}.",
+            manifest.skipped.join("; ")
+        ),
+    };
+    draft.job.set_exit(rental.attempt, exit);
+    draft.job.set_artifact(record);
+    let at = draft.now;
+    draft.apply(&Fact::Completed { at })?;
+    draft.tell(NotificationKind::Completed, "Training Complete!", message);
+    let ended = draft.commit(core).await?;
+    end::count_end(&ended);
+    Ok(Some(Duration::ZERO))
+}

@@ -1,0 +1,126 @@
+//! A draft: the changes of one step, written in one transaction or not at all.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use trainyard_domain::{
+    AttemptNumber, EventBody, Fact, IllegalTransition, Job, Machine, NewEvent, Notification,
+    NotificationKind, Phase, Status, Timestamp,
+};
+use trainyard_storage::{Commit, StoredJob};
+
+use crate::core::Core;
+use crate::{Error, ErrorKind};
+
+/// What a step changes. A status event is added by itself where the status changed.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    pub(crate) job: Job,
+    version: u64,
+    before: Status,
+    pub(crate) now: Timestamp,
+    notifications: Vec<(Option<AttemptNumber>, Notification)>,
+    machines: Vec<Machine>,
+    due: Option<Duration>,
+}
+
+impl Draft {
+    /// Changes of that job, from now on.
+    pub(crate) fn of(stored: &StoredJob, now: Timestamp) -> Draft {
+        Draft {
+            before: stored.job.status(),
+            job: stored.job.clone(),
+            version: stored.version,
+            now,
+            notifications: Vec::new(),
+            machines: Vec::new(),
+            due: Some(Duration::from_secs(30)),
+        }
+    }
+
+    pub(crate) fn apply(&mut self, fact: &Fact) -> Result<(), Error> {
+        self.job.apply(fact, self.now).map_err(|error| illegal(&self.job, error))
+    }
+
+    pub(crate) fn phase(&mut self, phase: Phase) {
+        self.job.set_phase(Some(phase), self.now);
+    }
+
+    /// Tells a milestone, once in a job's life.
+    pub(crate) fn tell(&mut self, kind: NotificationKind, title: &str, message: impl Into<String>) {
+        if self.job.tell(kind) {
+            self.tell_again(kind, title, message);
+        }
+    }
+
+    /// Tells it as often as it happens.
+    pub(crate) fn tell_again(&mut self, kind: NotificationKind, title: &str, message: impl Into<String>) {
+        let attempt = self.job.attempt().map(|attempt| attempt.number);
+        let notification = Notification { kind, title: title.to_owned(), message: message.into() };
+        self.notifications.push((attempt, notification));
+    }
+
+    pub(crate) fn machine(&mut self, machine: Machine) {
+        self.machines.push(machine);
+    }
+
+    /// Takes the job out of the queue.
+    pub(crate) fn rest(&mut self) {
+        self.due = None;
+    }
+
+    /// Writes it all, then rings for those who follow the job.
+    pub(crate) async fn commit(self, core: &Arc<Core>) -> Result<StoredJobLite, Error> {
+        let status = self.job.status();
+        let attempt = self.job.attempt().map(|attempt| attempt.number);
+        let mut events = Vec::with_capacity(1 + self.notifications.len());
+        if status != self.before {
+            events.push(NewEvent { at: self.now, attempt, body: EventBody::Status(status) });
+        }
+        events.extend(self.notifications.into_iter().map(|(attempt, notification)| NewEvent {
+            at: self.now,
+            attempt,
+            body: EventBody::Notification(notification),
+        }));
+        let due = self.due.map(|delay| self.now + delay);
+        let commit = Commit {
+            job: self.job.clone(),
+            version: self.version,
+            fence: core.storage.fence(),
+            events,
+            machines: self.machines,
+            due,
+        };
+        let committed = core.storage.commit(commit).await?;
+        core.bells.ring(self.job.id());
+        Ok(StoredJobLite { job: self.job, version: committed.version })
+    }
+}
+
+/// A job right after a commit, enough for another draft.
+#[derive(Debug)]
+pub(crate) struct StoredJobLite {
+    pub(crate) job: Job,
+    pub(crate) version: u64,
+}
+
+impl StoredJobLite {
+    /// More changes of the same job, within the same look.
+    pub(crate) fn draft(&self, now: Timestamp) -> Draft {
+        Draft {
+            before: self.job.status(),
+            job: self.job.clone(),
+            version: self.version,
+            now,
+            notifications: Vec::new(),
+            machines: Vec::new(),
+            due: Some(Duration::from_secs(30)),
+        }
+    }
+}
+
+fn illegal(job: &Job, error: IllegalTransition) -> Error {
+    Error::new(ErrorKind::Internal, "illegal_transition", "the job cannot take that fact")
+        .about(job.id())
+        .because(error)
+}

@@ -1,0 +1,202 @@
+//! Ends: of a job, of an attempt whose machine was lost, and of what an ended job still holds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use trainyard_connector::Termination;
+use trainyard_domain::{
+    AttemptNumber, Exit, Fact, JobState, Machine, NotificationKind, Phase, Reason, Rental, StopCause,
+};
+use trainyard_storage::StoredJob;
+
+use super::commit::{Draft, StoredJobLite};
+use super::plan::Outcome;
+use crate::Error;
+use crate::core::Core;
+
+/// The machine is lost: everything of it is cleared away first, then the next attempt may come.
+pub(super) async fn replace(
+    core: &Arc<Core>,
+    stored: StoredJob,
+    rental: &Rental,
+    reason: Reason,
+) -> Result<Option<Duration>, Error> {
+    if stored.job.body().phase != Some(Phase::Recovering) && stored.job.body().started_at.is_some() {
+        let mut draft = Draft::of(&stored, core.clock.now());
+        draft.phase(Phase::Recovering);
+        draft.commit(core).await?;
+        return Ok(Some(Duration::ZERO));
+    }
+    let Some(removed) = remove(core, &stored, rental).await? else { return Ok(Some(core.policy.look_every)) };
+    let mut draft = Draft::of(&stored, core.clock.now());
+    draft.job.set_attempt_end(rental.attempt, reason.clone());
+    draft.apply(&Fact::Lost { attempt: rental.attempt })?;
+    let next = rental.attempt.next();
+    let message =
+        format!("Attempt {}: {}. Attempt {next} follows, if one is left.", rental.attempt, reason.message);
+    draft.tell_again(NotificationKind::MachineLost, "Machine lost", message);
+    released(core, &mut draft, rental.attempt, &removed).await?;
+    draft.commit(core).await?;
+    Ok(Some(Duration::ZERO))
+}
+
+/// The time is over.
+pub(super) async fn expire(core: &Arc<Core>, stored: StoredJob) -> Result<Option<Duration>, Error> {
+    let mut draft = Draft::of(&stored, core.clock.now());
+    draft.job.stop_for(StopCause::Deadline);
+    draft.commit(core).await?;
+    Ok(Some(Duration::ZERO))
+}
+
+/// Ends the job. A stop is recorded once nothing of the training is left, so the machine goes first.
+pub(super) async fn finish(
+    core: &Arc<Core>,
+    stored: StoredJob,
+    outcome: Outcome,
+) -> Result<Option<Duration>, Error> {
+    let rental = stored.job.state().rental().cloned();
+    let removed = match &rental {
+        Some(rental) => remove(core, &stored, rental).await?,
+        None => None,
+    };
+    let mut draft = Draft::of(&stored, core.clock.now());
+    if matches!(draft.job.state(), JobState::Created { .. }) {
+        // Cancelled before its submit was answered: through `initializing`, as every job.
+        draft.apply(&Fact::Admitted)?;
+    }
+    let at = draft.now;
+    let (fact, exit, reason) = match outcome {
+        Outcome::Stopped { exit } => (Fact::Stopped { at }, exit, None),
+        Outcome::Failed { reason, exit } => (Fact::Failed { at }, exit, Some(reason)),
+    };
+    note_end(&mut draft, exit, reason.as_ref());
+    draft.apply(&fact)?;
+    announce(&mut draft, reason);
+    if let (Some(rental), Some(removed)) = (&rental, removed) {
+        released(core, &mut draft, rental.attempt, &removed).await?;
+        if removed.is_gone() {
+            draft.apply(&Fact::Returned { attempt: rental.attempt })?;
+        }
+    }
+    if draft.job.state().claim().is_none() {
+        draft.rest();
+    }
+    let ended = draft.commit(core).await?;
+    core.leave(ended.job.id());
+    count_end(&ended);
+    Ok(ended.job.state().claim().map(|_| Duration::from_millis(500)))
+}
+
+fn note_end(draft: &mut Draft, exit: Option<Exit>, reason: Option<&Reason>) {
+    let Some(attempt) = draft.job.attempt().map(|attempt| attempt.number) else { return };
+    if let Some(exit) = exit {
+        draft.job.set_exit(attempt, exit);
+    }
+    let reason = reason.cloned().unwrap_or_else(|| Reason::new("cancelled", "the job was cancelled"));
+    if draft.job.attempt().is_some_and(|attempt| attempt.end.is_none()) {
+        draft.job.set_attempt_end(attempt, reason);
+    }
+}
+
+fn announce(draft: &mut Draft, reason: Option<Reason>) {
+    match reason {
+        None => draft.tell(
+            NotificationKind::Cancelled,
+            "Training stopped",
+            "The job was cancelled; nothing of it runs.",
+        ),
+        Some(reason) => {
+            let advice =
+                reason.suggestion.as_deref().map(|s| format!(" What to do: {s}.")).unwrap_or_default();
+            draft.tell(NotificationKind::Failed, "Training failed", format!("{}.{advice}", reason.message));
+            draft.job.set_reason(Some(reason));
+        }
+    }
+}
+
+/// Gives back what an ended job still holds.
+pub(super) async fn give_back(
+    core: &Arc<Core>,
+    stored: StoredJob,
+    rental: &Rental,
+) -> Result<Option<Duration>, Error> {
+    match remove(core, &stored, rental).await? {
+        Some(removed) if removed.is_gone() => {
+            let mut draft = Draft::of(&stored, core.clock.now());
+            released(core, &mut draft, rental.attempt, &removed).await?;
+            draft.apply(&Fact::Returned { attempt: rental.attempt })?;
+            draft.rest();
+            draft.commit(core).await?;
+            if matches!(stored.job.state(), JobState::Completed(_)) {
+                forget_kept(core, &stored).await;
+            }
+            Ok(None)
+        }
+        _ => Ok(Some(core.policy.look_every)),
+    }
+}
+
+/// What lies on the provider's side for a job's next attempt is of no use once the job is over.
+async fn forget_kept(core: &Arc<Core>, stored: &StoredJob) {
+    let Some(provider) = core.provider_of(&stored.job) else { return };
+    if let Err(error) = provider.connector.forget(stored.job.id()).await {
+        tracing::warn!(job_id = %stored.job.id(), error = %error, "what was kept for the job could not be removed");
+    }
+}
+
+/// How far the removal of a machine is.
+pub(super) struct Removed(Termination);
+
+impl Removed {
+    fn is_gone(&self) -> bool {
+        matches!(self.0, Termination::Gone(_))
+    }
+}
+
+/// Asks for a machine's removal. `None`: it could not be asked, and is tried again.
+async fn remove(core: &Arc<Core>, stored: &StoredJob, rental: &Rental) -> Result<Option<Removed>, Error> {
+    let job = &stored.job;
+    let attempt = job.attempts().iter().find(|attempt| attempt.number == rental.attempt);
+    let (Some(provider), Some(attempt)) = (core.provider_of(job), attempt) else { return Ok(None) };
+    match provider.connector.terminate(&attempt.order, &rental.machine).await {
+        Ok(termination) => {
+            core.unlink(&attempt.order);
+            Ok(Some(Removed(termination)))
+        }
+        Err(error) => {
+            tracing::warn!(job_id = %job.id(), error = %error, "giving a machine back failed; it is tried again");
+            Ok(None)
+        }
+    }
+}
+
+/// Records the removal in attempt and ledger.
+async fn released(
+    core: &Arc<Core>,
+    draft: &mut Draft,
+    attempt: AttemptNumber,
+    removed: &Removed,
+) -> Result<(), Error> {
+    let Some(machine) = core.machine_of(&draft.job, attempt).await? else { return Ok(()) };
+    let asked = machine.release_asked_at.or(Some(draft.now));
+    match &removed.0 {
+        Termination::Underway => draft.machine(Machine { release_asked_at: asked, ..machine }),
+        Termination::Gone(proof) => {
+            draft.job.set_gone(attempt, draft.now);
+            draft.tell_again(
+                NotificationKind::MachineReleased,
+                "Machine released",
+                format!("The machine of attempt {attempt} is gone: {proof}."),
+            );
+            let (gone_at, gone_proof) = (Some(draft.now), Some(proof.clone()));
+            draft.machine(Machine { release_asked_at: asked, gone_at, gone_proof, ..machine });
+        }
+    }
+    Ok(())
+}
+
+/// Counts an ended job.
+pub(super) fn count_end(ended: &StoredJobLite) {
+    let state = ended.job.state().name().as_str();
+    metrics::counter!("trainyard_jobs_ended_total", "state" => state).increment(1);
+}

@@ -1,0 +1,107 @@
+//! How a job is driven: one look loads the job, observes what it holds, plans one step and performs it. It takes no
+//! other input than the job's id, and it is the same code after a crash as before it.
+
+mod collect;
+mod commit;
+mod end;
+mod look;
+mod order;
+pub(crate) mod plan;
+mod train;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use trainyard_domain::JobId;
+use trainyard_storage::{CommitError, StoredJob};
+
+use crate::Error;
+use crate::core::Core;
+use plan::{Bounds, Step, plan};
+
+pub(crate) use commit::Draft;
+
+/// Takes keys from the queue and looks at their jobs, until the queue is closed.
+pub(crate) async fn drive(core: Arc<Core>) {
+    let permits = Arc::new(Semaphore::new(core.policy.reconcile_jobs_max));
+    let mut looks = JoinSet::new();
+    loop {
+        while looks.try_join_next().is_some() {}
+        let Ok(permit) = permits.clone().acquire_owned().await else { break };
+        let Some(id) = core.queue.next().await else { break };
+        let core = core.clone();
+        looks.spawn(async move {
+            let next = reconcile(&core, &id).await;
+            core.queue.done(&id);
+            if let Some(delay) = next {
+                if delay.is_zero() { core.queue.ring(&id) } else { core.queue.ring_after(&id, delay) }
+            }
+            drop(permit);
+        });
+    }
+    // A look under way ends by itself; every commit is conditional, so one that is cut off harms nothing.
+    looks.shutdown().await;
+}
+
+/// One look at a job, with at most one effect. Says when it wants the next one.
+async fn reconcile(core: &Arc<Core>, id: &JobId) -> Option<Duration> {
+    match step(core, id).await {
+        Ok(next) => next,
+        Err(error) => {
+            if is_contention(&error) {
+                return Some(Duration::ZERO);
+            }
+            tracing::warn!(job_id = %id, error = %error, detail = %error.detail_text(), "a look at a job failed");
+            Some(core.policy.look_every)
+        }
+    }
+}
+
+async fn step(core: &Arc<Core>, id: &JobId) -> Result<Option<Duration>, Error> {
+    let Some(stored) = core.storage.load(id).await? else {
+        core.forget(id);
+        return Ok(None);
+    };
+    let seen = look::look(core, &stored).await;
+    let bounds = Bounds {
+        look_every: core.policy.look_every,
+        boot_poll: core.boot_poll(&stored.job),
+        cancel_grace_max: core.policy.cancel_grace_max,
+    };
+    let step = plan(&stored.job, &seen, core.clock.now(), &bounds);
+    tracing::trace!(job_id = %id, ?seen, ?step, "looked");
+    perform(core, stored, step).await
+}
+
+async fn perform(core: &Arc<Core>, stored: StoredJob, step: Step) -> Result<Option<Duration>, Error> {
+    match step {
+        Step::Rest => {
+            core.leave(stored.job.id());
+            Ok(None)
+        }
+        Step::Wait(delay) => {
+            train::tell_milestones(core, &stored).await?;
+            Ok(Some(delay))
+        }
+        Step::Order => order::order(core, stored).await,
+        Step::Settle => order::settle(core, stored).await,
+        Step::Bring(rental) => train::bring(core, stored, rental).await,
+        Step::Prepare => train::prepare(core, stored).await,
+        Step::NoteStarted { rental, at } => train::note_started(core, stored, &rental, at).await,
+        Step::Stop { rental, grace } => train::stop(core, &stored, &rental, grace).await,
+        Step::Pause(rental) => train::pause(core, stored, &rental).await,
+        Step::Resume(rental) => train::resume(core, stored, &rental).await,
+        Step::Collect { rental, exit } => collect::collect(core, stored, rental, exit).await,
+        Step::Replace { rental, reason } => end::replace(core, stored, &rental, reason).await,
+        Step::Expire => end::expire(core, stored).await,
+        Step::Finish(outcome) => end::finish(core, stored, outcome).await,
+        Step::GiveBack(rental) => end::give_back(core, stored, &rental).await,
+    }
+}
+
+fn is_contention(error: &Error) -> bool {
+    let source = error.source.as_deref().and_then(|source| source.downcast_ref::<CommitError>());
+    matches!(source, Some(CommitError::Stale(_)))
+}

@@ -1,0 +1,193 @@
+//! Ordering a machine: the intent first, then the order, then what became of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use trainyard_connector::{ConnectorError, Effect, ErrorKind as Kind, Placement, ProvisionOrder};
+use trainyard_domain::{AttemptNumber, Claim, Fact, JobState, Machine, OrderName, Phase, Reason, Rental};
+use trainyard_storage::StoredJob;
+
+use super::commit::{Draft, StoredJobLite};
+use crate::Error;
+use crate::core::{Core, Provider};
+
+/// Orders the next attempt's machine.
+pub(super) async fn order(core: &Arc<Core>, stored: StoredJob) -> Result<Option<Duration>, Error> {
+    let Some(provider) = core.provider_of(&stored.job) else { return unknown_provider(core, stored).await };
+    let info = provider.connector.info();
+    if info.capabilities.queue
+        && !provider.line.may_order(stored.job.id(), || provider.vacancy(&stored.job).free)
+    {
+        return queued(core, stored).await;
+    }
+    let name = OrderName::new(core.installation.id(), core.clock.ulid());
+    let mut draft = Draft::of(&stored, core.clock.now());
+    let attempt = draft.job.intend(name.clone(), info.name.clone(), draft.now).map_err(|error| {
+        Error::new(crate::ErrorKind::Internal, "illegal_transition", "no order may go out").because(error)
+    })?;
+    draft.phase(if stored.job.body().started_at.is_some() { Phase::Recovering } else { Phase::Ordering });
+    draft.machine(Machine {
+        order: name.clone(),
+        provider: info.name.clone(),
+        provider_job_id: None,
+        attempts: vec![(stored.job.id().clone(), attempt)],
+        price_per_hour: None,
+        ordered_at: draft.now,
+        placed_at: None,
+        release_asked_at: None,
+        gone_at: None,
+        gone_proof: None,
+    });
+    let intended = draft.commit(core).await?;
+    let order = ProvisionOrder { name, resources: stored.job.spec().resources.clone() };
+    match provider.connector.provision(&order).await {
+        Ok(placement) => placed(core, &intended, provider, attempt, placement).await,
+        Err(error) if error.effect == Effect::None => {
+            refused(core, &intended, provider, attempt, &error).await
+        }
+        // It may have happened: found out by its name, never by asking again.
+        Err(error) => {
+            tracing::warn!(job_id = %stored.job.id(), error = %error, "the outcome of an order is not known");
+            Ok(Some(Duration::from_millis(200)))
+        }
+    }
+}
+
+/// Every slot is taken: the job waits in line, which answers its submit.
+async fn queued(core: &Arc<Core>, stored: StoredJob) -> Result<Option<Duration>, Error> {
+    if stored.job.body().phase != Some(Phase::Queued) {
+        let mut draft = Draft::of(&stored, core.clock.now());
+        if matches!(stored.job.state(), JobState::Created { .. }) {
+            draft.apply(&Fact::Admitted)?;
+        }
+        draft.phase(Phase::Queued);
+        draft.commit(core).await?;
+    }
+    // The bell of a free slot wakes the head of the line; this is only for a bell that was lost.
+    Ok(Some(core.policy.look_every * 5))
+}
+
+async fn placed(
+    core: &Arc<Core>,
+    intended: &StoredJobLite,
+    provider: &Provider,
+    attempt: AttemptNumber,
+    placement: Placement,
+) -> Result<Option<Duration>, Error> {
+    let mut draft = intended.draft(core.clock.now());
+    let rental = Rental {
+        attempt,
+        machine: placement.id.clone(),
+        can_pause: provider.connector.info().capabilities.pause,
+    };
+    draft.apply(&Fact::Placed(rental))?;
+    draft.job.set_price(attempt, placement.price_per_hour);
+    if draft.job.body().started_at.is_none() {
+        draft.phase(Phase::Booting);
+    }
+    if let Some(machine) = core.machine_of(&draft.job, attempt).await? {
+        draft.machine(Machine {
+            provider_job_id: Some(placement.id),
+            price_per_hour: placement.price_per_hour,
+            placed_at: Some(draft.now),
+            ..machine
+        });
+    }
+    draft.commit(core).await?;
+    Ok(Some(Duration::ZERO))
+}
+
+/// Nothing was rented, and that is certain.
+async fn refused(
+    core: &Arc<Core>,
+    intended: &StoredJobLite,
+    provider: &Provider,
+    attempt: AttemptNumber,
+    error: &ConnectorError,
+) -> Result<Option<Duration>, Error> {
+    let mut draft = intended.draft(core.clock.now());
+    let full = error.kind == Kind::NoCapacity && provider.connector.info().capabilities.queue;
+    if full && matches!(draft.job.state(), JobState::Created { .. }) {
+        // Another took the slot between the look and the order: the job waits in line like any other.
+        draft.apply(&Fact::Admitted)?;
+    }
+    draft.job.set_attempt_end(attempt, reason_of(error));
+    draft.apply(&Fact::OrderRefused { attempt })?;
+    if let Some(machine) = core.machine_of(&draft.job, attempt).await? {
+        draft.machine(Machine {
+            gone_at: Some(draft.now),
+            gone_proof: Some("the order was refused".to_owned()),
+            ..machine
+        });
+    }
+    if full {
+        draft.phase(Phase::Queued);
+        provider.line.step_back(draft.job.id());
+    }
+    draft.commit(core).await?;
+    Ok(Some(if full { core.policy.look_every } else { Duration::ZERO }))
+}
+
+/// What became of an order whose answer was lost, or whose asker crashed.
+pub(super) async fn settle(core: &Arc<Core>, stored: StoredJob) -> Result<Option<Duration>, Error> {
+    let Some(provider) = core.provider_of(&stored.job) else { return unknown_provider(core, stored).await };
+    let Some(Claim::Asked { attempt }) = stored.job.state().claim() else { return Ok(Some(Duration::ZERO)) };
+    let Some(asked) = stored.job.attempts().iter().find(|a| a.number == attempt).cloned() else {
+        return Ok(None);
+    };
+    let owned = match provider.connector.list_owned(core.installation.id()).await {
+        Ok(owned) => owned,
+        Err(error) => {
+            tracing::warn!(job_id = %stored.job.id(), error = %error, "a listing failed; it proves nothing");
+            return Ok(Some(core.policy.look_every));
+        }
+    };
+    let at = StoredJobLite { job: stored.job, version: stored.version };
+    if let Some(found) = owned.into_iter().find(|machine| machine.order == asked.order) {
+        let placement = Placement { id: found.id, price_per_hour: asked.price_per_hour };
+        return placed(core, &at, provider, attempt, placement).await;
+    }
+    let settled = asked.ordered_at + Duration::from_secs(provider.connector.info().settle_s);
+    if core.clock.now() < settled {
+        return Ok(Some(core.policy.look_every));
+    }
+    let never = ConnectorError::refused(Kind::Unreachable, "the order never reached the provider");
+    refused(core, &at, provider, attempt, &never).await
+}
+
+/// The job's provider is not configured any more: what it may hold cannot be reached, so nothing is decided.
+async fn unknown_provider(core: &Arc<Core>, stored: StoredJob) -> Result<Option<Duration>, Error> {
+    let name = stored.job.provider().map_or("none", |name| name.as_str());
+    let reason =
+        Reason::new("provider_not_configured", format!("the provider `{name}` is not configured any more"))
+            .suggest("configure it again; the job goes on then");
+    if stored.job.body().reason.as_ref() != Some(&reason) {
+        let mut draft = Draft::of(&stored, core.clock.now());
+        draft.job.set_reason(Some(reason));
+        draft.commit(core).await?;
+    }
+    Ok(Some(core.policy.look_every * 15))
+}
+
+/// A connector's error as the history shows it.
+pub(super) fn reason_of(error: &ConnectorError) -> Reason {
+    let code = match error.kind {
+        Kind::Unreachable => "provider_unreachable",
+        Kind::NoCapacity => "no_capacity",
+        Kind::Unauthorized => "provider_unauthorized",
+        Kind::Invalid => "order_invalid",
+        Kind::NotFound => "machine_not_found",
+        Kind::RateLimited => "rate_limited",
+        Kind::Unsupported => "unsupported",
+        Kind::Restarted => "agent_restarted",
+        Kind::Mismatch => "digest_mismatch",
+        Kind::Internal => "provider_failed",
+    };
+    let mut message = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        message = format!("{message}: {inner}");
+        cause = inner.source();
+    }
+    Reason::new(code, message)
+}

@@ -1,0 +1,250 @@
+//! The plan: a pure function from what a job is and what was seen to the one next step. All cleverness is here, where
+//! it costs nothing to test.
+
+use std::time::Duration;
+
+use trainyard_connector::{TrainingState, WorkloadState};
+use trainyard_domain::{Claim, Exit, Job, JobState, Reason, Rental, StopCause, Timestamp, Wish};
+
+/// What was seen of the machine and of the training on it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Seen {
+    /// Nothing is held, so nothing was looked at.
+    Nothing,
+    /// The provider says that the machine is gone.
+    MachineGone,
+    /// The agent did not answer, for that long by now, while we were awake; `lost` once that is too long.
+    Silent { lost: bool, ever_answered: bool },
+    /// Another boot of the agent answers than the one that was told to start.
+    Restarted,
+    /// The agent answers.
+    Says {
+        state: WorkloadState,
+        /// Every event it told is in storage.
+        told: bool,
+    },
+}
+
+/// The one next step.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Step {
+    /// Nothing to do until somebody asks.
+    Rest,
+    /// Look again, at the latest after this.
+    Wait(Duration),
+    /// Write down the next attempt's intent, then order.
+    Order,
+    /// Find out what became of an order.
+    Settle,
+    /// Hand over what the training needs, and start it.
+    Bring(Rental),
+    /// What the training needs is being prepared: record it if it takes long.
+    Prepare,
+    /// The training runs: record it.
+    NoteStarted { rental: Rental, at: Timestamp },
+    /// Ask the training to stop, and kill it after the grace.
+    Stop { rental: Rental, grace: Duration },
+    /// Stop its processes.
+    Pause(Rental),
+    /// Let them go on.
+    Resume(Rental),
+    /// Bring the artifact home.
+    Collect { rental: Rental, exit: Exit },
+    /// The machine is lost: clear it away and let the next attempt come.
+    Replace { rental: Rental, reason: Reason },
+    /// The time is over: wish it to stop.
+    Expire,
+    /// End the job.
+    Finish(Outcome),
+    /// Give back what the ended job holds.
+    GiveBack(Rental),
+}
+
+/// How a job ends.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Outcome {
+    /// As the user asked.
+    Stopped { exit: Option<Exit> },
+    /// With a reason.
+    Failed { reason: Reason, exit: Option<Exit> },
+}
+
+/// What the plan needs to know beside the job.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Bounds {
+    pub(crate) look_every: Duration,
+    pub(crate) boot_poll: Duration,
+    pub(crate) cancel_grace_max: Duration,
+}
+
+/// The next step of a job.
+pub(crate) fn plan(job: &Job, seen: &Seen, now: Timestamp, bounds: &Bounds) -> Step {
+    match job.state() {
+        JobState::Created { order: Some(_) } | JobState::Initializing(Claim::Asked { .. }) => Step::Settle,
+        JobState::Running { claim: Claim::Asked { .. }, .. } => Step::Settle,
+        JobState::Created { order: None } => match job.wish() {
+            Wish::Rest => Step::Rest,
+            Wish::Run | Wish::Pause => Step::Order,
+            Wish::Stop(cause) => Step::Finish(stopped(cause, None)),
+        },
+        JobState::Initializing(Claim::Waiting) | JobState::Running { claim: Claim::Waiting, .. } => {
+            waiting(job, now)
+        }
+        JobState::Initializing(Claim::Holding(rental))
+        | JobState::Running { claim: Claim::Holding(rental), .. }
+        | JobState::Paused { rental, .. } => holding(job, rental, seen, now, bounds),
+        JobState::Completed(end) | JobState::Failed(end) | JobState::Stopped(end) => match &end.left {
+            None | Some(Claim::Waiting) => Step::Rest,
+            Some(Claim::Asked { .. }) => Step::Settle,
+            Some(Claim::Holding(rental)) => Step::GiveBack(rental.clone()),
+        },
+    }
+}
+
+/// Between two machines.
+fn waiting(job: &Job, now: Timestamp) -> Step {
+    if let Wish::Stop(cause) = job.wish() {
+        return Step::Finish(stopped(cause, None));
+    }
+    if is_over_time(job, now) {
+        return Step::Expire;
+    }
+    let rented = job.attempts().iter().filter(|attempt| attempt.was_rented()).count();
+    let last_end = job.attempt().and_then(|attempt| attempt.end.clone());
+    if rented < job.spec().retry.max_attempts as usize && !is_refused_for_good(job) {
+        return Step::Order;
+    }
+    let reason =
+        last_end.unwrap_or_else(|| Reason::new("attempts_used_up", "every attempt allowed was made"));
+    Step::Finish(Outcome::Failed { reason, exit: None })
+}
+
+/// An order that was refused after the job had left `created` is not sent again, unless only a slot was missing.
+fn is_refused_for_good(job: &Job) -> bool {
+    let last = job.attempt().filter(|last| last.ended_at.is_some() && !last.was_rented());
+    last.is_some_and(|last| last.end.as_ref().is_none_or(|end| end.code != "no_capacity"))
+}
+
+/// With a machine in hand.
+fn holding(job: &Job, rental: &Rental, seen: &Seen, now: Timestamp, bounds: &Bounds) -> Step {
+    if let Wish::Stop(cause) = job.wish() {
+        return stopping(job, rental, cause, seen, bounds);
+    }
+    match seen {
+        Seen::Nothing => Step::Wait(bounds.boot_poll),
+        Seen::MachineGone => lost(rental, "machine_lost", "the machine is gone"),
+        Seen::Restarted => lost(rental, "agent_restarted", "the agent on the machine was restarted"),
+        Seen::Silent { lost: true, ever_answered: true } => {
+            lost(rental, "agent_lost", "the agent on the machine does not answer any more")
+        }
+        Seen::Silent { lost: true, ever_answered: false } => {
+            lost(rental, "boot_failed", "the machine came up, but its agent never answered")
+        }
+        Seen::Silent { lost: false, ever_answered: true } => Step::Wait(bounds.look_every / 2),
+        Seen::Silent { lost: false, ever_answered: false } => Step::Wait(bounds.boot_poll),
+        Seen::Says { state, told } => training(job, rental, state, *told, now, bounds),
+    }
+}
+
+fn training(
+    job: &Job,
+    rental: &Rental,
+    state: &WorkloadState,
+    told: bool,
+    now: Timestamp,
+    bounds: &Bounds,
+) -> Step {
+    let ours = state.attempt.as_ref().is_some_and(|(id, n)| id == job.id() && *n == rental.attempt);
+    let noted = job.attempt().is_some_and(|attempt| attempt.started_at.is_some());
+    match &state.training {
+        TrainingState::Running { since, .. } if ours && !noted => {
+            Step::NoteStarted { rental: rental.clone(), at: *since }
+        }
+        TrainingState::Exited { started_at: Some(at), .. } if ours && !noted => {
+            Step::NoteStarted { rental: rental.clone(), at: *at }
+        }
+        TrainingState::Running { paused, .. } if ours => match (job.wish(), paused, job.state()) {
+            (Wish::Pause, _, JobState::Running { .. }) => Step::Pause(rental.clone()),
+            (Wish::Run, _, JobState::Paused { .. }) => Step::Resume(rental.clone()),
+            // Paused by nobody's wish: a crash came between the signal and its record.
+            (Wish::Run, true, JobState::Running { .. }) => Step::Resume(rental.clone()),
+            _ if is_over_time(job, now) => Step::Expire,
+            _ => Step::Wait(bounds.look_every.min(time_left(job, now))),
+        },
+        TrainingState::Exited { .. } if ours && !told => Step::Wait(bounds.boot_poll),
+        TrainingState::Exited { exit, .. } if ours => exited(rental, exit),
+        TrainingState::Preparing if ours => Step::Prepare,
+        // It knows nothing of this attempt. Told to start before, it must have started anew.
+        _ if noted => lost(rental, "agent_restarted", "the agent on the machine was restarted"),
+        _ => Step::Bring(rental.clone()),
+    }
+}
+
+fn exited(rental: &Rental, exit: &Exit) -> Step {
+    if exit.asked {
+        // Nobody here asked: the agent itself stopped it, at the deadline.
+        return Step::Finish(Outcome::Failed { reason: deadline(), exit: Some(exit.clone()) });
+    }
+    if exit.code == 0 {
+        return Step::Collect { rental: rental.clone(), exit: exit.clone() };
+    }
+    let how = match (exit.signal, &exit.note) {
+        (_, Some(note)) => format!("the training ended with exit code {}: {note}", exit.code),
+        (Some(signal), None) => {
+            format!("the training was ended by signal {signal} (exit code {})", exit.code)
+        }
+        (None, None) => format!("the training ended with exit code {}", exit.code),
+    };
+    let reason = Reason::new("training_failed", how)
+        .suggest("read the last lines of the log (`trainyard logs JOB`), mend the cause, and clone the job");
+    Step::Finish(Outcome::Failed { reason, exit: Some(exit.clone()) })
+}
+
+/// With a machine in hand and the wish to stop.
+fn stopping(job: &Job, rental: &Rental, cause: StopCause, seen: &Seen, bounds: &Bounds) -> Step {
+    let Seen::Says { state, told } = seen else {
+        // Nobody there to ask: giving the machine back ends every process on it.
+        return Step::Finish(stopped(cause, None));
+    };
+    let ours = state.attempt.as_ref().is_some_and(|(id, n)| id == job.id() && *n == rental.attempt);
+    match &state.training {
+        TrainingState::Exited { .. } if ours && !told => Step::Wait(bounds.boot_poll),
+        TrainingState::Exited { exit, .. } if ours => Step::Finish(stopped(cause, Some(exit.clone()))),
+        TrainingState::Running { .. } | TrainingState::Preparing if ours => {
+            let grace = Duration::from_secs(job.limits().grace_period_s);
+            let grace = match cause {
+                StopCause::Cancel => grace.min(bounds.cancel_grace_max),
+                StopCause::Deadline => grace,
+            };
+            Step::Stop { rental: rental.clone(), grace }
+        }
+        _ => Step::Finish(stopped(cause, None)),
+    }
+}
+
+fn stopped(cause: StopCause, exit: Option<Exit>) -> Outcome {
+    match cause {
+        StopCause::Cancel => Outcome::Stopped { exit },
+        StopCause::Deadline => Outcome::Failed { reason: deadline(), exit },
+    }
+}
+
+fn deadline() -> Reason {
+    Reason::new("deadline_exceeded", "the training ran longer than `limits.max_duration_s` allows")
+        .suggest("raise `limits.max_duration_s` and clone the job")
+}
+
+fn lost(rental: &Rental, code: &str, message: &str) -> Step {
+    Step::Replace { rental: rental.clone(), reason: Reason::new(code, message) }
+}
+
+fn is_over_time(job: &Job, now: Timestamp) -> bool {
+    job.body().started_at.is_some() && job.ran_for_s(now) >= job.limits().max_duration_s
+}
+
+fn time_left(job: &Job, now: Timestamp) -> Duration {
+    Duration::from_secs(job.limits().max_duration_s.saturating_sub(job.ran_for_s(now)).max(1))
+}
+
+#[cfg(test)]
+mod tests;

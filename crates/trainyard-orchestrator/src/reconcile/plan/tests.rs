@@ -1,0 +1,222 @@
+//! The plan as a table: a job, a wish, what was seen, and the one next step.
+
+use chrono::{DateTime, TimeDelta};
+use trainyard_domain::{AttemptNumber, Command, Fact, JobSpec, Rental};
+
+use super::*;
+
+fn now() -> Timestamp {
+    DateTime::from_timestamp(1_700_000_000, 0).unwrap()
+}
+
+fn bounds() -> Bounds {
+    Bounds {
+        look_every: Duration::from_secs(2),
+        boot_poll: Duration::from_millis(2),
+        cancel_grace_max: Duration::from_secs(20),
+    }
+}
+
+fn created() -> Job {
+    Job::new("job".parse().unwrap(), JobSpec::new("trainyard-tiny"), None, now())
+}
+
+fn with(mut job: Job, command: Command) -> Job {
+    job.command(&command).unwrap();
+    job
+}
+
+fn submitted() -> Job {
+    with(created(), Command::Submit("local".parse().unwrap()))
+}
+
+fn ordered(mut job: Job) -> Job {
+    let n = job.attempts().len() + 1;
+    job.intend(format!("ty-abcdefgh-{n:026}").parse().unwrap(), "local".parse().unwrap(), now()).unwrap();
+    job
+}
+
+fn rental(job: &Job) -> Rental {
+    Rental { attempt: job.attempt().unwrap().number, machine: "local-1".parse().unwrap(), can_pause: true }
+}
+
+fn apply(mut job: Job, fact: Fact) -> Job {
+    job.apply(&fact, now()).unwrap();
+    job
+}
+
+fn booting() -> Job {
+    let job = ordered(submitted());
+    let rental = rental(&job);
+    apply(job, Fact::Placed(rental))
+}
+
+fn running() -> Job {
+    apply(booting(), Fact::Started { attempt: AttemptNumber::FIRST, at: now() })
+}
+
+fn exit(code: i32) -> Exit {
+    Exit { code, signal: None, at: now(), asked: false, note: None }
+}
+
+fn says(training: TrainingState, told: bool) -> Seen {
+    let attempt = match training {
+        TrainingState::Idle => None,
+        _ => Some(("job".parse().unwrap(), AttemptNumber::FIRST)),
+    };
+    Seen::Says {
+        state: WorkloadState { boot_id: "b".to_owned(), attempt, training, last_event: 0, log_bytes: 0 },
+        told,
+    }
+}
+
+fn trains(paused: bool) -> Seen {
+    says(TrainingState::Running { since: now(), paused }, false)
+}
+
+fn exited(code: i32, told: bool) -> Seen {
+    says(TrainingState::Exited { started_at: Some(now()), exit: exit(code) }, told)
+}
+
+const LOST: Seen = Seen::Silent { lost: true, ever_answered: true };
+
+/// The step's word, with what matters of it.
+fn check(job: &Job, seen: &Seen) -> String {
+    check_at(job, seen, now())
+}
+
+fn check_at(job: &Job, seen: &Seen, at: Timestamp) -> String {
+    match plan(job, seen, at, &bounds()) {
+        Step::Rest => "rest".to_owned(),
+        Step::Wait(delay) => format!("wait {delay:?}"),
+        Step::Order => "order".to_owned(),
+        Step::Settle => "settle".to_owned(),
+        Step::Bring(_) => "bring".to_owned(),
+        Step::Prepare => "prepare".to_owned(),
+        Step::NoteStarted { .. } => "note started".to_owned(),
+        Step::Stop { grace, .. } => format!("stop within {grace:?}"),
+        Step::Pause(_) => "pause".to_owned(),
+        Step::Resume(_) => "resume".to_owned(),
+        Step::Collect { .. } => "collect".to_owned(),
+        Step::Replace { reason, .. } => format!("replace: {}", reason.code),
+        Step::Expire => "expire".to_owned(),
+        Step::Finish(Outcome::Stopped { exit }) => format!("stopped, exit {:?}", exit.map(|e| e.code)),
+        Step::Finish(Outcome::Failed { reason, exit }) => {
+            format!("failed: {}, exit {:?}", reason.code, exit.map(|e| e.code))
+        }
+        Step::GiveBack(_) => "give back".to_owned(),
+    }
+}
+
+#[test]
+fn before_a_machine() {
+    assert_eq!(check(&created(), &Seen::Nothing), "rest");
+    assert_eq!(check(&submitted(), &Seen::Nothing), "order");
+    assert_eq!(check(&with(submitted(), Command::Cancel), &Seen::Nothing), "stopped, exit None");
+    assert_eq!(check(&ordered(submitted()), &Seen::Nothing), "settle");
+    let asked = apply(ordered(submitted()), Fact::Admitted);
+    assert_eq!(check(&asked, &Seen::Nothing), "settle");
+    assert_eq!(
+        check(&with(asked, Command::Cancel), &Seen::Nothing),
+        "settle",
+        "an order's outcome is known first"
+    );
+}
+
+#[test]
+fn a_refused_order_is_not_sent_again_unless_only_a_slot_was_missing() {
+    let mut job = apply(ordered(submitted()), Fact::Admitted);
+    job.set_attempt_end(AttemptNumber::FIRST, Reason::new("provider_failed", "no"));
+    let refused = apply(job.clone(), Fact::OrderRefused { attempt: AttemptNumber::FIRST });
+    assert_eq!(check(&refused, &Seen::Nothing), "failed: provider_failed, exit None");
+    job.set_attempt_end(AttemptNumber::FIRST, Reason::new("no_capacity", "full"));
+    let full = apply(job, Fact::OrderRefused { attempt: AttemptNumber::FIRST });
+    assert_eq!(check(&full, &Seen::Nothing), "order");
+}
+
+#[test]
+fn while_it_boots() {
+    let job = booting();
+    assert_eq!(check(&job, &Seen::Silent { lost: false, ever_answered: false }), "wait 2ms");
+    assert_eq!(check(&job, &Seen::Silent { lost: true, ever_answered: false }), "replace: boot_failed");
+    assert_eq!(check(&job, &Seen::MachineGone), "replace: machine_lost");
+    assert_eq!(check(&job, &says(TrainingState::Idle, true)), "bring");
+    assert_eq!(check(&job, &says(TrainingState::Preparing, false)), "prepare");
+    assert_eq!(check(&job, &trains(false)), "note started");
+    assert_eq!(check(&job, &exited(0, false)), "note started", "it ran, however short");
+    let cancelled = with(job, Command::Cancel);
+    assert_eq!(check(&cancelled, &says(TrainingState::Idle, true)), "stopped, exit None");
+    assert_eq!(check(&cancelled, &says(TrainingState::Preparing, false)), "stop within 20s");
+    assert_eq!(check(&cancelled, &Seen::MachineGone), "stopped, exit None");
+}
+
+#[test]
+fn while_it_trains() {
+    let job = running();
+    assert_eq!(check(&job, &trains(false)), "wait 2s");
+    assert_eq!(check(&job, &trains(true)), "resume", "paused by nobody's wish");
+    assert_eq!(check(&job, &Seen::Silent { lost: false, ever_answered: true }), "wait 1s");
+    assert_eq!(check(&job, &LOST), "replace: agent_lost");
+    assert_eq!(check(&job, &Seen::Restarted), "replace: agent_restarted");
+    assert_eq!(check(&job, &says(TrainingState::Idle, true)), "replace: agent_restarted");
+    assert_eq!(check(&job, &exited(0, false)), "wait 2ms", "first everything it told is stored");
+    assert_eq!(check(&job, &exited(0, true)), "collect");
+    assert_eq!(check(&job, &exited(1, true)), "failed: training_failed, exit Some(1)");
+    assert_eq!(check(&with(job.clone(), Command::Pause), &trains(false)), "pause");
+    let late = now() + TimeDelta::seconds(14_400);
+    assert_eq!(check_at(&job, &trains(false), late), "expire");
+    assert_eq!(check_at(&job, &trains(false), late - TimeDelta::seconds(1)), "wait 1s");
+}
+
+#[test]
+fn after_a_request_to_stop_no_exit_code_means_completed() {
+    let job = with(running(), Command::Cancel);
+    assert_eq!(check(&job, &trains(false)), "stop within 20s");
+    assert_eq!(check(&job, &exited(0, true)), "stopped, exit Some(0)");
+    assert_eq!(check(&job, &LOST), "stopped, exit None");
+    let mut over = running();
+    over.stop_for(StopCause::Deadline);
+    assert_eq!(check(&over, &trains(false)), "stop within 120s");
+    assert_eq!(check(&over, &exited(0, true)), "failed: deadline_exceeded, exit Some(0)");
+    let by_agent = says(
+        TrainingState::Exited { started_at: Some(now()), exit: Exit { asked: true, ..exit(143) } },
+        true,
+    );
+    assert_eq!(check(&running(), &by_agent), "failed: deadline_exceeded, exit Some(143)");
+}
+
+#[test]
+fn paused() {
+    let job = apply(with(running(), Command::Pause), Fact::Paused);
+    assert_eq!(check(&job, &trains(true)), "wait 2s");
+    assert_eq!(check(&with(job.clone(), Command::Resume), &trains(true)), "resume");
+    assert_eq!(check(&with(job.clone(), Command::Cancel), &trains(true)), "stop within 20s");
+    assert_eq!(check(&job, &LOST), "replace: agent_lost");
+}
+
+#[test]
+fn a_lost_machine_is_replaced_until_the_attempts_are_used_up() {
+    let mut job = running();
+    for n in 1..=3 {
+        job.set_attempt_end(AttemptNumber::from(n), Reason::new("agent_lost", "silent"));
+        job = apply(job, Fact::Lost { attempt: AttemptNumber::from(n) });
+        if n < 3 {
+            assert_eq!(check(&job, &Seen::Nothing), "order");
+            job = ordered(job);
+            let rental = rental(&job);
+            job = apply(job, Fact::Placed(rental));
+        }
+    }
+    assert_eq!(check(&job, &Seen::Nothing), "failed: agent_lost, exit None");
+    assert_eq!(check(&with(job, Command::Cancel), &Seen::Nothing), "stopped, exit None");
+}
+
+#[test]
+fn what_an_ended_job_holds_is_given_back() {
+    let ended = apply(running(), Fact::Completed { at: now() });
+    assert_eq!(check(&ended, &Seen::Nothing), "give back");
+    assert_eq!(
+        check(&apply(ended, Fact::Returned { attempt: AttemptNumber::FIRST }), &Seen::Nothing),
+        "rest"
+    );
+}

@@ -1,0 +1,166 @@
+//! Following an agent: its numbered events become the job's telemetry, each exactly once.
+//!
+//! The agent's number is stored in the transaction that stores what it told, so a crash anywhere repeats a read,
+//! never a record. Log bytes are written to the log file before the event that speaks of them is stored.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use trainyard_connector::{AgentEvent, AgentEventBody, ErrorKind as Kind, EventBatch};
+use trainyard_domain::{AttemptNumber, EventBody, JobId, LogSpan, Progress};
+use trainyard_storage::{Telemetry, TelemetryItem};
+
+use crate::core::Core;
+use crate::link::Link;
+use crate::{Error, ErrorKind};
+
+/// Bytes of a log that are fetched at once.
+const LOG_CHUNK_BYTES: u32 = 1 << 20;
+
+/// Follows one attempt until its last event, or until the link is dropped.
+pub(crate) async fn tail(core: Arc<Core>, id: JobId, attempt: AttemptNumber, link: Weak<Link>) {
+    let mut pause = Duration::from_millis(50);
+    loop {
+        let Some(link) = link.upgrade() else { return };
+        match follow_once(&core, &id, attempt, &link).await {
+            Ok(Followed::More) => pause = Duration::from_millis(50),
+            Ok(Followed::Ended) => {
+                core.queue.ring(&id);
+                return;
+            }
+            Err(error) => {
+                tracing::debug!(job_id = %id, error = %error, "following the agent broke off");
+                // The reconciler judges silence; it looks at once and then at its own pace.
+                core.queue.ring(&id);
+                if error.code == "agent_restarted" {
+                    return;
+                }
+                drop(link);
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = core.closed() => return,
+                }
+                pause = (pause * 2).min(core.policy.look_every);
+            }
+        }
+        if *core.closing.borrow() {
+            return;
+        }
+    }
+}
+
+enum Followed {
+    More,
+    Ended,
+}
+
+async fn follow_once(
+    core: &Arc<Core>,
+    id: &JobId,
+    attempt: AttemptNumber,
+    link: &Link,
+) -> Result<Followed, Error> {
+    let Some(stored) = core.storage.load(id).await? else { return Ok(Followed::Ended) };
+    let mut cursor = stored.cursor.filter(|(n, _)| *n == attempt).map_or(0, |(_, at)| at);
+    let mut log_end = stored.log_bytes;
+    loop {
+        let batch = tokio::select! {
+            batch = link.workload.events(cursor, core.policy.events_wait) => batch.map_err(unheard)?,
+            () = core.closed() => return Ok(Followed::More),
+        };
+        link.hear();
+        let Some(last) = batch.events.last() else {
+            if *core.closing.borrow() {
+                return Ok(Followed::More);
+            }
+            continue;
+        };
+        let reached = last.n;
+        let ended = matches!(last.body, AgentEventBody::Exited(_));
+        let notable = batch.events.iter().any(is_notable);
+        let grown = fetch_logs(core, id, link, &batch, log_end).await?;
+        let telemetry =
+            Telemetry { job_id: id.clone(), attempt, cursor: reached, items: items(batch, log_end) };
+        core.storage.append(telemetry).await?;
+        metrics::counter!("trainyard_telemetry_batches_total").increment(1);
+        (cursor, log_end) = (reached, grown);
+        core.bells.ring(id);
+        if ended {
+            return Ok(Followed::Ended);
+        }
+        if notable {
+            core.queue.ring(id);
+        }
+    }
+}
+
+/// Brings the bytes of the batch's log events home, and says where the log then ends.
+async fn fetch_logs(
+    core: &Core,
+    id: &JobId,
+    link: &Link,
+    batch: &EventBatch,
+    log_end: u64,
+) -> Result<u64, Error> {
+    let mut spans = batch.events.iter().filter_map(|event| match &event.body {
+        AgentEventBody::Log(span) => Some(*span),
+        _ => None,
+    });
+    let Some(first) = spans.next() else { return Ok(log_end) };
+    let until = spans
+        .next_back()
+        .map_or(first.offset + u64::from(first.len), |last| last.offset + u64::from(last.len));
+    let (mut from, mut end) = (first.offset, log_end);
+    while from < until {
+        let wanted = u32::try_from(until - from).unwrap_or(LOG_CHUNK_BYTES).min(LOG_CHUNK_BYTES);
+        let bytes = link.workload.log(from, wanted).await.map_err(unheard)?;
+        if bytes.is_empty() || bytes.len() > wanted as usize {
+            return Err(Error::new(
+                ErrorKind::Provider,
+                "agent_log",
+                "the agent's log is not as long as it said",
+            ));
+        }
+        let grown = bytes.len() as u64;
+        core.logs.write_at(id, end, bytes).await?;
+        (from, end) = (from + grown, end + grown);
+    }
+    Ok(end)
+}
+
+/// What of a batch is telemetry, in its order; the log spans as they lie in the job's own log.
+fn items(batch: EventBatch, mut log_end: u64) -> Vec<TelemetryItem> {
+    let mut items = Vec::with_capacity(batch.events.len());
+    for AgentEvent { at, body, .. } in batch.events {
+        let body = match body {
+            AgentEventBody::Metrics(point) => EventBody::Metrics(point),
+            AgentEventBody::Progress(progress) => EventBody::Progress(progress),
+            AgentEventBody::Log(span) => {
+                let offset = log_end;
+                log_end += u64::from(span.len);
+                EventBody::Log(LogSpan { offset, len: span.len })
+            }
+            // Facts are read from the agent's state by the reconciler.
+            AgentEventBody::Started | AgentEventBody::Checkpoint(_) | AgentEventBody::Exited(_) => continue,
+        };
+        items.push(TelemetryItem { at, body });
+    }
+    items
+}
+
+/// Whether the reconciler should look: the state may have changed, or a milestone been passed.
+fn is_notable(event: &AgentEvent) -> bool {
+    match &event.body {
+        AgentEventBody::Started | AgentEventBody::Exited(_) => true,
+        AgentEventBody::Progress(Progress { fraction: Some(fraction), .. }) => *fraction >= 0.25,
+        AgentEventBody::Progress(_)
+        | AgentEventBody::Metrics(_)
+        | AgentEventBody::Log(_)
+        | AgentEventBody::Checkpoint(_) => false,
+    }
+}
+
+fn unheard(error: trainyard_connector::ConnectorError) -> Error {
+    let code = if error.kind == Kind::Restarted { "agent_restarted" } else { "agent_silent" };
+    Error::new(ErrorKind::Provider, code, "the agent did not answer as it should").because(error)
+}
