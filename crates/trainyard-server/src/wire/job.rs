@@ -1,0 +1,206 @@
+//! Jobs: everything known of one, and the list.
+
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Serialize;
+use trainyard_domain::{Attempt, Limits, Money, Wish};
+use trainyard_orchestrator::{ArtifactView, JobView};
+use trainyard_storage::{JobPage, JobRow};
+use utoipa::ToSchema;
+
+use super::{ArtifactAnswer, MetricsWire, ReasonWire, Time, word};
+
+/// Everything known of a job.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct JobAnswer {
+    job_id: String,
+    state: String,
+    phase: Option<String>,
+    phase_since: Option<Time>,
+    reason: Option<ReasonWire>,
+    provider: Option<String>,
+    provider_job_id: Option<String>,
+    labels: BTreeMap<String, String>,
+    created_at: Time,
+    started_at: Option<Time>,
+    completed_at: Option<Time>,
+    exit_code: Option<i32>,
+    /// Whether somebody asked it to stop.
+    stopping: bool,
+    current_metrics: Option<MetricsWire>,
+    progress: Option<f64>,
+    eta_s: Option<u64>,
+    /// The limits in force: the specification's, or as changed since.
+    #[schema(value_type = Object)]
+    limits: Limits,
+    attempts: Vec<AttemptWire>,
+    cost: CostWire,
+    artifact: Option<ArtifactAnswer>,
+    /// The job it was cloned from.
+    origin: Option<OriginWire>,
+    /// What was asked for, defaults filled in.
+    #[schema(value_type = Object)]
+    specification: serde_json::Value,
+    version: u64,
+    seq: u64,
+}
+
+/// An amount of money.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct CostWire {
+    /// A decimal string.
+    #[schema(example = "2.50")]
+    amount: String,
+    currency: &'static str,
+}
+
+impl From<Money> for CostWire {
+    fn from(money: Money) -> Self {
+        CostWire { amount: money.to_string(), currency: "USD" }
+    }
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct OriginWire {
+    job_id: String,
+}
+
+/// One attempt: an order, its machine, its end.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct AttemptWire {
+    attempt: u32,
+    provider: String,
+    /// The exact name of its order.
+    order: String,
+    /// The provider's id of the machine.
+    provider_job_id: Option<String>,
+    /// Price at purchase; null where nothing is paid.
+    price_per_hour: Option<CostWire>,
+    ordered_at: Time,
+    placed_at: Option<Time>,
+    started_at: Option<Time>,
+    ended_at: Option<Time>,
+    /// When its machine was proven gone.
+    gone_at: Option<Time>,
+    exit_code: Option<i32>,
+    signal: Option<i32>,
+    /// What the machine had to say about the end.
+    note: Option<String>,
+    /// Why it ended.
+    reason: Option<ReasonWire>,
+}
+
+impl From<&Attempt> for AttemptWire {
+    fn from(attempt: &Attempt) -> Self {
+        let exit = attempt.exit.as_ref();
+        AttemptWire {
+            attempt: attempt.number.get(),
+            provider: attempt.provider.to_string(),
+            order: attempt.order.to_string(),
+            provider_job_id: attempt.machine.as_ref().map(ToString::to_string),
+            price_per_hour: attempt.price_per_hour.map(CostWire::from),
+            ordered_at: attempt.ordered_at.into(),
+            placed_at: attempt.placed_at.map(Time),
+            started_at: attempt.started_at.map(Time),
+            ended_at: attempt.ended_at.map(Time),
+            gone_at: attempt.gone_at.map(Time),
+            exit_code: exit.map(|exit| exit.code),
+            signal: exit.and_then(|exit| exit.signal),
+            note: exit.and_then(|exit| exit.note.clone()),
+            reason: attempt.end.as_ref().map(ReasonWire::from),
+        }
+    }
+}
+
+impl JobAnswer {
+    pub(crate) fn new(view: &JobView, artifact: Option<&ArtifactView>) -> JobAnswer {
+        let (job, body, status) = (&view.job, view.job.body(), view.job.status());
+        JobAnswer {
+            job_id: job.id().to_string(),
+            state: status.state.to_string(),
+            phase: status.phase.map(word),
+            phase_since: body.phase_since.map(Time),
+            reason: status.reason.as_ref().map(ReasonWire::from),
+            provider: status.provider.as_ref().map(ToString::to_string),
+            provider_job_id: status.provider_job_id.as_ref().map(ToString::to_string),
+            labels: body.labels.clone(),
+            created_at: body.created_at.into(),
+            started_at: status.started_at.map(Time),
+            completed_at: status.completed_at.map(Time),
+            exit_code: status.exit_code,
+            stopping: matches!(job.wish(), Wish::Stop(_)) && !status.state.is_end(),
+            current_metrics: view.current_metrics.clone().map(MetricsWire),
+            progress: view.progress.and_then(|progress| progress.fraction),
+            eta_s: view.progress.and_then(|progress| progress.eta_s),
+            limits: job.limits().clone(),
+            attempts: job.attempts().iter().map(AttemptWire::from).collect(),
+            cost: view.cost.into(),
+            artifact: artifact.map(ArtifactAnswer::from),
+            origin: body.origin.as_ref().map(|origin| OriginWire { job_id: origin.job_id.to_string() }),
+            specification: serde_json::to_value(&**job.spec()).unwrap_or_default(),
+            version: view.version,
+            seq: view.seq.0,
+        }
+    }
+}
+
+/// A page of jobs, newest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct JobsAnswer {
+    jobs: Vec<JobRowWire>,
+    /// How many match in all.
+    total: u64,
+    /// For the next page; null at the end.
+    next_cursor: Option<String>,
+}
+
+/// A job as a list shows it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct JobRowWire {
+    job_id: String,
+    state: String,
+    provider: Option<String>,
+    started_at: Option<Time>,
+    completed_at: Option<Time>,
+    created_at: Time,
+    model_name: String,
+    labels: BTreeMap<String, String>,
+}
+
+impl From<JobRow> for JobRowWire {
+    fn from(row: JobRow) -> Self {
+        JobRowWire {
+            job_id: row.id.into(),
+            state: row.state.to_string(),
+            provider: row.provider.map(String::from),
+            started_at: row.started_at.map(Time),
+            completed_at: row.completed_at.map(Time),
+            created_at: row.created_at.into(),
+            model_name: row.model_name,
+            labels: row.labels,
+        }
+    }
+}
+
+impl From<JobPage> for JobsAnswer {
+    fn from(page: JobPage) -> Self {
+        JobsAnswer {
+            jobs: page.jobs.into_iter().map(JobRowWire::from).collect(),
+            total: page.total,
+            next_cursor: page.next.map(cursor_of),
+        }
+    }
+}
+
+/// The opaque cursor of a position in the list.
+pub(crate) fn cursor_of(before: u64) -> String {
+    URL_SAFE_NO_PAD.encode(format!("before:{before}"))
+}
+
+/// The position of a cursor that we gave out.
+pub(crate) fn cursor_from(cursor: &str) -> Option<u64> {
+    let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
+    std::str::from_utf8(&bytes).ok()?.strip_prefix("before:")?.parse().ok()
+}

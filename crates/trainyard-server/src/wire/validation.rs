@@ -1,0 +1,73 @@
+//! What `validate` and `estimates` answer.
+
+use serde::Serialize;
+use trainyard_domain::FieldError;
+use trainyard_orchestrator::{Estimate, Validation};
+use utoipa::ToSchema;
+
+use super::{CostWire, ReasonWire};
+
+/// What was found before anything is paid.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ValidateAnswer {
+    /// Whether nothing stands in the way of a submit.
+    valid: bool,
+    errors: Vec<FieldErrorWire>,
+    warnings: Vec<FieldErrorWire>,
+    /// What was looked at, in words.
+    checked: Vec<String>,
+}
+
+/// A field and what is wrong with it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct FieldErrorWire {
+    field: String,
+    message: String,
+}
+
+impl From<FieldError> for FieldErrorWire {
+    fn from(FieldError { field, message }: FieldError) -> Self {
+        FieldErrorWire { field, message }
+    }
+}
+
+impl From<Validation> for ValidateAnswer {
+    fn from(found: Validation) -> Self {
+        ValidateAnswer {
+            valid: found.errors.is_empty(),
+            errors: found.errors.into_iter().map(FieldErrorWire::from).collect(),
+            warnings: found.warnings.into_iter().map(FieldErrorWire::from).collect(),
+            checked: found.checked,
+        }
+    }
+}
+
+/// Price and time over the configured providers.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct EstimatesAnswer {
+    estimates: Vec<EstimateWire>,
+}
+
+/// Price and time at one provider.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct EstimateWire {
+    provider: String,
+    /// Most that the limits allow it to cost.
+    max_cost: CostWire,
+    /// Longest that the limits allow it to run, in seconds.
+    max_duration_s: u64,
+    /// Why it cannot run there; null where it can.
+    refused: Option<ReasonWire>,
+}
+
+impl From<Vec<Estimate>> for EstimatesAnswer {
+    fn from(estimates: Vec<Estimate>) -> Self {
+        let wire = |estimate: Estimate| EstimateWire {
+            provider: estimate.provider,
+            max_cost: estimate.max_cost.into(),
+            max_duration_s: estimate.max_duration_s,
+            refused: estimate.refused.as_ref().map(ReasonWire::from),
+        };
+        EstimatesAnswer { estimates: estimates.into_iter().map(wire).collect() }
+    }
+}
