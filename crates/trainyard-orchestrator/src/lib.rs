@@ -25,7 +25,7 @@ mod vault;
 mod view;
 
 pub use clock::{Clock, SystemClock};
-pub use commands::{InputStatus, PauseMode, TokenCheck};
+pub use commands::{InputStatus, PauseMode, TokenCheck, create_token};
 pub use error::{Error, ErrorKind};
 pub use feed::EventStream;
 pub use installation::{Installation, InstallationError};

@@ -16,7 +16,7 @@ pub(crate) use change::forget_job;
 pub use inputs::InputStatus;
 pub use lifecycle::PauseMode;
 pub(crate) use tokens::TokenCache;
-pub use tokens::TokenCheck;
+pub use tokens::{TokenCheck, create_token};
 
 use std::sync::Arc;
 

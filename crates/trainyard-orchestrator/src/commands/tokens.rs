@@ -8,10 +8,10 @@ use secrecy::SecretString;
 use sha2::{Digest, Sha256 as Hasher};
 use tokio::time::Instant;
 use trainyard_domain::Sha256;
-use trainyard_storage::TokenRecord;
+use trainyard_storage::{Storage, TokenRecord};
 
 use crate::bells::lock;
-use crate::{Error, ErrorKind, NewToken, Orchestrator};
+use crate::{Clock, Error, ErrorKind, NewToken, Orchestrator};
 
 /// How long a change of the tokens by another process may go unnoticed.
 const CACHE: Duration = Duration::from_secs(1);
@@ -33,33 +33,41 @@ pub enum TokenCheck {
     Wrong,
 }
 
+/// Makes a token in a storage that no orchestrator need run over.
+///
+/// # Errors
+/// `invalid_token_name`; where storage fails.
+pub async fn create_token(storage: &dyn Storage, clock: &dyn Clock, name: &str) -> Result<NewToken, Error> {
+    if name.is_empty() || name.len() > 100 || name.chars().any(char::is_control) {
+        return Err(Error::bad_request(
+            "invalid_token_name",
+            "a token's name has 1 to 100 printable characters",
+        ));
+    }
+    let mut bytes = [0; 32];
+    aws_lc_rs::rand::fill(&mut bytes)
+        .map_err(|_| Error::new(ErrorKind::Internal, "no_random", "the system gives no random numbers"))?;
+    let token = format!("ty_{}", hex::encode(bytes));
+    let id = clock.ulid().to_string().to_ascii_lowercase();
+    let record = TokenRecord {
+        id: id.clone(),
+        name: name.to_owned(),
+        digest: digest(&token),
+        created_at: clock.now(),
+    };
+    storage.put_token(&record).await?;
+    Ok(NewToken { id, token: SecretString::from(token) })
+}
+
 impl Orchestrator {
     /// Makes a token. From the first one on every request needs one.
     ///
     /// # Errors
     /// `invalid_token_name`.
     pub async fn create_token(&self, name: &str) -> Result<NewToken, Error> {
-        if name.is_empty() || name.len() > 100 || name.chars().any(char::is_control) {
-            return Err(Error::bad_request(
-                "invalid_token_name",
-                "a token's name has 1 to 100 printable characters",
-            ));
-        }
-        let mut bytes = [0; 32];
-        aws_lc_rs::rand::fill(&mut bytes).map_err(|_| {
-            Error::new(ErrorKind::Internal, "no_random", "the system gives no random numbers")
-        })?;
-        let token = format!("ty_{}", hex::encode(bytes));
-        let id = self.core.clock.ulid().to_string().to_ascii_lowercase();
-        let record = TokenRecord {
-            id: id.clone(),
-            name: name.to_owned(),
-            digest: digest(&token),
-            created_at: self.core.clock.now(),
-        };
-        self.core.storage.put_token(&record).await?;
+        let made = create_token(self.core.storage.as_ref(), self.core.clock.as_ref(), name).await?;
         *lock(&self.core.tokens.0) = None;
-        Ok(NewToken { id, token: SecretString::from(token) })
+        Ok(made)
     }
 
     /// All tokens, by id and name.
