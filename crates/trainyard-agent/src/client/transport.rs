@@ -1,0 +1,262 @@
+//! Signed requests: the greeting is asked once and kept, its clock is the one that signatures are made by.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use reqwest::header::CONTENT_RANGE;
+use reqwest::{Method, StatusCode, Url};
+use trainyard_connector::{AgentGreeting, ConnectorError, ErrorKind};
+use trainyard_domain::OrderName;
+
+use crate::protocol::{
+    BOOT_HEADER, CODE_BOOT_CHANGED, CODE_CLOCK, CODE_MISMATCH, CODE_OFFSET, CODE_UNSUPPORTED, ErrorBody,
+    SIGNATURE_HEADER, TIME_HEADER, string_to_sign,
+};
+use crate::{SigningKey, clock};
+
+/// A connection that is not there after this will not come.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// The greeting is answered from memory.
+const GREET_WITHIN: Duration = Duration::from_secs(10);
+/// Shorter than the agent keeps an idle connection.
+const IDLE: Duration = Duration::from_secs(5);
+/// Before the one further try of a connection that was refused: an agent may be on its way.
+const REFUSED_WAIT: Duration = Duration::from_millis(50);
+/// Most bytes of an answer: what the agent sends at most, and the text around it.
+const ANSWER_BYTES_MAX: usize = (33 << 20) as usize;
+
+/// How one agent is spoken to.
+#[derive(Debug, Clone)]
+pub(super) struct Transport {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    base: String,
+    http: reqwest::Client,
+    key: SigningKey,
+    order: OrderName,
+    known: Mutex<Option<Known>>,
+}
+
+/// What the greeting told.
+#[derive(Debug, Clone)]
+struct Known {
+    boot_id: String,
+    /// The agent's clock less ours, in milliseconds.
+    ahead_ms: i64,
+}
+
+/// One request.
+#[derive(Debug)]
+pub(super) struct Call<'a> {
+    method: Method,
+    target: &'a str,
+    within: Duration,
+    body: Bytes,
+    range: Option<String>,
+}
+
+impl<'a> Call<'a> {
+    pub(super) fn new(method: Method, target: &'a str) -> Call<'a> {
+        Call { method, target, within: Duration::from_secs(15), body: Bytes::new(), range: None }
+    }
+
+    pub(super) fn within(mut self, within: Duration) -> Self {
+        self.within = within;
+        self
+    }
+
+    pub(super) fn body(mut self, body: Bytes) -> Self {
+        self.body = body;
+        self
+    }
+
+    pub(super) fn range(mut self, range: String) -> Self {
+        self.range = Some(range);
+        self
+    }
+}
+
+impl Transport {
+    pub(super) fn new(
+        base_url: &str,
+        http: Option<reqwest::Client>,
+        key: SigningKey,
+        order: OrderName,
+    ) -> Result<Transport, ConnectorError> {
+        let url = Url::parse(base_url).map_err(|error| {
+            ConnectorError::refused(ErrorKind::Invalid, format!("`{base_url}` is not a URL")).because(error)
+        })?;
+        let http = match http {
+            Some(http) => http,
+            None => shared_client(is_loopback(&url))?,
+        };
+        let base = url.as_str().trim_end_matches('/').to_owned();
+        Ok(Transport { inner: Arc::new(Inner { base, http, key, order, known: Mutex::new(None) }) })
+    }
+
+    /// Asks for the greeting and keeps it.
+    pub(super) async fn greet(&self) -> Result<AgentGreeting, ConnectorError> {
+        let url = format!("{}/v1/hello", self.inner.base);
+        let make = || self.inner.http.get(&url).timeout(GREET_WITHIN);
+        let (status, body) = self.perform(make).await?;
+        if status != StatusCode::OK {
+            return Err(refusal(status, &body));
+        }
+        let greeting: AgentGreeting = super::read(&body)?;
+        if greeting.order != self.inner.order.as_str() {
+            let text = format!("the agent there serves {}, not {}", greeting.order, self.inner.order);
+            return Err(ConnectorError::refused(ErrorKind::NotFound, text));
+        }
+        let ahead_ms = greeting.time.timestamp_millis() - clock::now().timestamp_millis();
+        self.keep(Some(Known { boot_id: greeting.boot_id.clone(), ahead_ms }));
+        Ok(greeting)
+    }
+
+    /// Sends a signed request and gives the body of its answer. A clock that ran away is asked for once more.
+    pub(super) async fn send(&self, call: Call<'_>) -> Result<Bytes, ConnectorError> {
+        let mut again = true;
+        loop {
+            let known = self.known().await?;
+            let (status, body) = self.perform(|| self.signed(&call, &known)).await?;
+            if status.is_success() {
+                return Ok(body);
+            }
+            let is = |code: &str| code_of(&body).as_deref() == Some(code);
+            if is(CODE_BOOT_CHANGED) || is(CODE_CLOCK) {
+                self.keep(None);
+            }
+            if !(is(CODE_CLOCK) && std::mem::take(&mut again)) {
+                return Err(refusal(status, &body));
+            }
+        }
+    }
+
+    fn signed(&self, call: &Call<'_>, known: &Known) -> reqwest::RequestBuilder {
+        let time = (clock::now().timestamp_millis() + known.ahead_ms).to_string();
+        let (order, method) = (self.inner.order.as_str(), call.method.as_str());
+        let message = string_to_sign(order, &known.boot_id, method, call.target, &time, &call.body);
+        let signature = BASE64_STANDARD.encode(self.inner.key.sign(message.as_bytes()));
+        let url = format!("{}{}", self.inner.base, call.target);
+        let mut request = self.inner.http.request(call.method.clone(), url).timeout(call.within);
+        if let Some(range) = &call.range {
+            request = request.header(CONTENT_RANGE, range);
+        }
+        request
+            .header(TIME_HEADER, time)
+            .header(BOOT_HEADER, &known.boot_id)
+            .header(SIGNATURE_HEADER, signature)
+            .body(call.body.clone())
+    }
+
+    /// Sends; one more try where the connection was refused, which sends nothing.
+    async fn perform(
+        &self,
+        make: impl Fn() -> reqwest::RequestBuilder,
+    ) -> Result<(StatusCode, Bytes), ConnectorError> {
+        let response = match make().send().await {
+            Err(error) if error.is_connect() && !error.is_timeout() => {
+                tokio::time::sleep(REFUSED_WAIT).await;
+                make().send().await
+            }
+            other => other,
+        };
+        let mut response = response.map_err(|error| unreached(&self.inner.order, error))?;
+        let status = response.status();
+        let mut body = Vec::new();
+        while let Some(piece) = response.chunk().await.map_err(|error| unreached(&self.inner.order, error))? {
+            if body.len() + piece.len() > ANSWER_BYTES_MAX {
+                return Err(ConnectorError::unknown(ErrorKind::Internal, "the agent's answer is too long"));
+            }
+            body.extend_from_slice(&piece);
+        }
+        Ok((status, body.into()))
+    }
+
+    async fn known(&self) -> Result<Known, ConnectorError> {
+        let known = self.inner.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        self.greet().await?;
+        let known = self.inner.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        known.ok_or_else(|| ConnectorError::refused(ErrorKind::Restarted, "the agent restarts"))
+    }
+
+    fn keep(&self, known: Option<Known>) {
+        *self.inner.known.lock().unwrap_or_else(PoisonError::into_inner) = known;
+    }
+}
+
+/// Not sent, or it may have happened.
+fn unreached(order: &OrderName, error: reqwest::Error) -> ConnectorError {
+    let text = format!("the agent of {order} was not reached");
+    let sent = !(error.is_connect() || error.is_builder());
+    // The URL holds nothing secret, but nothing useful either.
+    let error = error.without_url();
+    if sent {
+        ConnectorError::unknown(ErrorKind::Unreachable, text).because(error)
+    } else {
+        ConnectorError::refused(ErrorKind::Unreachable, text).because(error)
+    }
+}
+
+fn code_of(body: &[u8]) -> Option<String> {
+    serde_json::from_slice::<ErrorBody>(body).ok().map(|body| body.code)
+}
+
+/// What the agent, or a proxy before it, answered instead.
+fn refusal(status: StatusCode, body: &[u8]) -> ConnectorError {
+    let Ok(told) = serde_json::from_slice::<ErrorBody>(body) else {
+        // A proxy's own page: the agent may or may not have got the request.
+        let text = format!("something before the agent answered {status}");
+        return ConnectorError::unknown(ErrorKind::Unreachable, text);
+    };
+    let kind = match (status, told.code.as_str()) {
+        (_, CODE_BOOT_CHANGED) => ErrorKind::Restarted,
+        (_, CODE_MISMATCH) => ErrorKind::Mismatch,
+        (_, CODE_UNSUPPORTED) => ErrorKind::Unsupported,
+        (_, CODE_OFFSET) => ErrorKind::Internal,
+        (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _) => ErrorKind::Unauthorized,
+        (StatusCode::NOT_FOUND, _) => ErrorKind::NotFound,
+        (StatusCode::TOO_MANY_REQUESTS, _) => ErrorKind::RateLimited,
+        (status, _) if status.is_client_error() => ErrorKind::Invalid,
+        _ => ErrorKind::Internal,
+    };
+    let text = format!("the agent answered: {}", told.error);
+    if status.is_client_error() {
+        ConnectorError::refused(kind, text)
+    } else {
+        ConnectorError::unknown(kind, text)
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// One client per process and way: making one reads the system's certificates.
+fn shared_client(loopback: bool) -> Result<reqwest::Client, ConnectorError> {
+    static DIRECT: OnceLock<reqwest::Client> = OnceLock::new();
+    static OUTSIDE: OnceLock<reqwest::Client> = OnceLock::new();
+    let slot = if loopback { &DIRECT } else { &OUTSIDE };
+    if let Some(client) = slot.get() {
+        return Ok(client.clone());
+    }
+    let builder = reqwest::Client::builder()
+        .connect_timeout(CONNECT_WITHIN)
+        .pool_idle_timeout(IDLE)
+        .tcp_nodelay(true)
+        .redirect(reqwest::redirect::Policy::none());
+    let builder = if loopback { builder.no_proxy() } else { builder };
+    let client = builder.build().map_err(|error| {
+        ConnectorError::refused(ErrorKind::Internal, "no HTTP client can be made").because(error)
+    })?;
+    Ok(slot.get_or_init(|| client).clone())
+}

@@ -1,0 +1,270 @@
+//! One attempt as the rest of the agent sees it: what it is told and how it is. What happens inside is `supervise`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use hyper::StatusCode;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::{mpsc, oneshot, watch};
+use trainyard_connector::{HandOver, HandOverPurpose, Manifest, TrainingState};
+use trainyard_domain::{AttemptNumber, JobId, JobSpec, Limits, SecretName, TrainerKind};
+
+use super::agent::Agent;
+use super::journal::Journal;
+use super::layout::Layout;
+use super::output::{Masker, Output};
+use super::place;
+use super::refusal::Refusal;
+use super::sources::Sources;
+use super::supervise;
+use crate::protocol::{CODE_UNSUPPORTED, StartBody};
+
+/// Requests of a training that wait for it to take them up; more than a caller has open at once.
+const ASKS: usize = 64;
+/// Stopping or continuing every process is over within this time.
+const PAUSE_WITHIN: Duration = Duration::from_secs(5);
+
+/// What an attempt is started with.
+pub(crate) struct Start {
+    pub(crate) job_id: JobId,
+    pub(crate) attempt: AttemptNumber,
+    pub(crate) spec: JobSpec,
+    pub(crate) secrets: BTreeMap<SecretName, SecretString>,
+    pub(crate) inputs: Vec<HandOver>,
+    pub(crate) resume_from: Option<String>,
+    pub(crate) deadline_s: Option<u64>,
+    pub(crate) gpus: Option<Vec<u32>>,
+}
+
+impl From<StartBody> for Start {
+    fn from(body: StartBody) -> Start {
+        let secrets = body.secrets.into_iter().map(|(name, value)| (name, SecretString::from(value)));
+        Start {
+            job_id: body.job_id,
+            attempt: body.attempt,
+            spec: body.spec,
+            secrets: secrets.collect(),
+            inputs: body.inputs,
+            resume_from: body.resume_from,
+            deadline_s: body.deadline_s,
+            gpus: body.gpus,
+        }
+    }
+}
+
+impl Start {
+    /// What can be refused before anything is done.
+    pub(crate) fn check(&self, layout: &Layout) -> Result<(), Refusal> {
+        if self.spec.trainer_kind() == TrainerKind::Peft {
+            let text = "this agent cannot run the `peft` trainer; use `command` or `builtin`";
+            return Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, CODE_UNSUPPORTED, text));
+        }
+        for input in &self.inputs {
+            if !layout.input(&input.sha256).is_file() {
+                let text = format!("the input {} was not handed over", input.sha256);
+                return Err(Refusal::new(StatusCode::CONFLICT, "input_missing", text));
+            }
+            if let HandOverPurpose::File(path) = &input.purpose
+                && place::inside(path).is_none()
+            {
+                return Err(Refusal::invalid(format!("the input path `{path}` leads outside")));
+            }
+        }
+        let inside = |path: &Option<String>| path.as_deref().is_none_or(|path| place::inside(path).is_some());
+        if !inside(&self.resume_from) {
+            return Err(Refusal::invalid("`resume_from` leads outside the checkpoint directory"));
+        }
+        Ok(())
+    }
+}
+
+/// Why a training is told to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// By its owner.
+    Asked,
+    /// Its time is over.
+    Deadline,
+    /// Nobody has called for too long.
+    Silence,
+    /// Another attempt is started here.
+    Replaced,
+    /// The agent is released.
+    Released,
+    /// The agent was told to end by a signal.
+    AgentEnds,
+}
+
+impl Why {
+    /// What is said beside the exit code; nothing where the caller knows.
+    pub(crate) fn note(self) -> Option<&'static str> {
+        match self {
+            Why::Asked => None,
+            Why::Deadline => Some("stopped by the agent at the deadline"),
+            Why::Silence => Some("stopped by the agent because the orchestrator was silent"),
+            Why::Replaced => Some("ended because another attempt was started on this machine"),
+            Why::Released => Some("ended because the agent was released"),
+            Why::AgentEnds => Some("ended because the agent was told to end by a signal"),
+        }
+    }
+}
+
+/// What a training is asked.
+#[derive(Debug)]
+pub(crate) enum Ask {
+    /// SIGTERM, and everything is killed after the grace.
+    Stop { grace: Duration, why: Why },
+    /// SIGSTOP to all; answered when they are stopped.
+    Pause(oneshot::Sender<Result<(), Refusal>>),
+    /// SIGCONT to all.
+    Resume(oneshot::Sender<Result<(), Refusal>>),
+}
+
+/// The manifest of an ended attempt, or why there is none.
+pub(crate) type Made = Option<Result<Arc<Manifest>, String>>;
+
+/// One attempt.
+pub(crate) struct Attempt {
+    job: JobId,
+    number: AttemptNumber,
+    limits: Limits,
+    journal: Arc<Journal>,
+    output: Arc<Output>,
+    sources: Arc<Sources>,
+    asks: mpsc::Sender<Ask>,
+    state: watch::Sender<TrainingState>,
+    manifest: watch::Sender<Made>,
+    /// Set with the first request to stop, for what happens before there is a process to stop.
+    stopping: AtomicBool,
+}
+
+impl std::fmt::Debug for Attempt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Attempt")
+            .field("job", &self.job)
+            .field("number", &self.number)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Attempt {
+    /// Clears the directories of what was before and lets the attempt run.
+    pub(super) fn begin(agent: &Arc<Agent>, start: Start) -> Result<Arc<Attempt>, Refusal> {
+        let broken =
+            |error: std::io::Error| Refusal::broken("the attempt's directory could not be made", &error);
+        let layout = agent.layout();
+        layout.begin(&start.job_id).map_err(broken)?;
+        let journal = Arc::new(Journal::create(&layout.events()).map_err(broken)?);
+        let masker = Masker::new(start.secrets.values().map(ExposeSecret::expose_secret));
+        let output = Output::create(&layout.log(), masker, Arc::clone(&journal)).map_err(broken)?;
+        let sources = Sources::begin(layout, &start, Arc::clone(&journal)).map_err(broken)?;
+        let (asks, asked) = mpsc::channel(ASKS);
+        let attempt = Arc::new(Attempt {
+            job: start.job_id.clone(),
+            number: start.attempt,
+            limits: start.spec.limits.clone(),
+            journal,
+            output: Arc::new(output),
+            sources: Arc::new(sources),
+            asks,
+            state: watch::Sender::new(TrainingState::Preparing),
+            manifest: watch::Sender::new(None),
+            stopping: AtomicBool::new(false),
+        });
+        // Owned by the attempt: it ends with the training, and whoever needs that awaits `exited`.
+        tokio::spawn(supervise::run(Arc::clone(agent), Arc::clone(&attempt), start, asked));
+        Ok(attempt)
+    }
+
+    pub(crate) fn job(&self) -> &JobId {
+        &self.job
+    }
+
+    pub(crate) fn number(&self) -> AttemptNumber {
+        self.number
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub(crate) fn journal(&self) -> &Arc<Journal> {
+        &self.journal
+    }
+
+    pub(crate) fn output(&self) -> &Arc<Output> {
+        &self.output
+    }
+
+    pub(crate) fn sources(&self) -> &Arc<Sources> {
+        &self.sources
+    }
+
+    pub(crate) fn state(&self) -> TrainingState {
+        self.state.borrow().clone()
+    }
+
+    pub(super) fn set_state(&self, state: TrainingState) {
+        self.state.send_replace(state);
+    }
+
+    pub(super) fn set_manifest(&self, made: Result<Manifest, String>) {
+        self.manifest.send_replace(Some(made.map(Arc::new)));
+    }
+
+    /// Seen by what prepares.
+    pub(super) fn stopping(&self) -> &AtomicBool {
+        &self.stopping
+    }
+
+    /// Resolves when no process of it is left.
+    pub(crate) async fn exited(&self) {
+        let mut state = self.state.subscribe();
+        // The sender is `self`: it cannot be gone.
+        let _ = state.wait_for(|state| matches!(state, TrainingState::Exited { .. })).await;
+    }
+
+    /// Resolves when nothing more happens to its files.
+    pub(crate) async fn settled(&self) {
+        let mut manifest = self.manifest.subscribe();
+        let _ = manifest.wait_for(Option::is_some).await;
+    }
+
+    /// Asks it to stop. Returns at once; ended already is fine.
+    pub(crate) fn stop(&self, grace: Duration, why: Why) {
+        self.stopping.store(true, Ordering::SeqCst);
+        // A full queue holds another request to stop, or is taken up in a moment by one that ended.
+        let _ = self.asks.try_send(Ask::Stop { grace, why });
+    }
+
+    pub(crate) async fn pause(&self) -> Result<(), Refusal> {
+        self.ask(Ask::Pause).await
+    }
+
+    pub(crate) async fn resume(&self) -> Result<(), Refusal> {
+        self.ask(Ask::Resume).await
+    }
+
+    async fn ask(&self, make: fn(oneshot::Sender<Result<(), Refusal>>) -> Ask) -> Result<(), Refusal> {
+        if !matches!(self.state(), TrainingState::Running { .. }) {
+            return Err(Refusal::state("the training does not run"));
+        }
+        let (reply, answer) = oneshot::channel();
+        let ended = || Refusal::state("the training ended meanwhile");
+        self.asks.send(make(reply)).await.map_err(|_| ended())?;
+        match tokio::time::timeout(PAUSE_WITHIN, answer).await {
+            Ok(answer) => answer.unwrap_or_else(|_| Err(ended())),
+            Err(error) => Err(Refusal::broken("the processes did not take the signal in time", &error)),
+        }
+    }
+
+    /// The manifest, waited for; `None` while it is being made.
+    pub(crate) async fn manifest(&self, wait: Duration) -> Result<Option<Arc<Manifest>>, Refusal> {
+        let mut manifest = self.manifest.subscribe();
+        let _ = tokio::time::timeout(wait, manifest.wait_for(Option::is_some)).await;
+        let made = manifest.borrow().clone();
+        made.transpose().map_err(|error| Refusal::broken("the outputs could not be read", &error))
+    }
+}

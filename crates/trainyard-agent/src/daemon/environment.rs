@@ -1,0 +1,141 @@
+//! What a training sees in its environment.
+//!
+//! Of the agent's own environment only what the lists here name is passed on: no key of a vendor, nothing of the
+//! server that started the agent. Then come the specification's variables, then the job's secrets, then the
+//! contract's variables, which nobody overrides.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::net::{Ipv4Addr, TcpListener};
+
+use crate::process::MARK;
+use crate::system;
+
+/// Passed on by exact name.
+const NAMES: &[&str] = &[
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "LANG",
+    "LANGUAGE",
+    "TZ",
+    "TMPDIR",
+    "VIRTUAL_ENV",
+    "LD_LIBRARY_PATH",
+    "LIBRARY_PATH",
+    "PYTHONPATH",
+    "PYTHONHOME",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "all_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "ALL_PROXY",
+    "HF_HOME",
+    "HF_HUB_CACHE",
+    "HF_DATASETS_CACHE",
+    "HF_ENDPOINT",
+    "HF_HUB_OFFLINE",
+    "TRANSFORMERS_CACHE",
+    "TRANSFORMERS_OFFLINE",
+    "TORCH_HOME",
+    "TRITON_CACHE_DIR",
+    "XDG_CACHE_HOME",
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "HIP_VISIBLE_DEVICES",
+    "ROCR_VISIBLE_DEVICES",
+    "PIP_INDEX_URL",
+    "PIP_EXTRA_INDEX_URL",
+    "PIP_CONFIG_FILE",
+    "PIP_CACHE_DIR",
+    "PIP_CERT",
+];
+/// Passed on where the name begins so.
+const PREFIXES: &[&str] = &["LC_", "CUDA", "NVIDIA_", "NCCL_", "CONDA_", "PYENV_", "ROCM_"];
+/// Never passed on, whoever names it: the vendors' own.
+const NEVER: &[&str] = &["RUNPOD_", "LAMBDA_", "VAST_", "TRAINYARD_"];
+
+/// The part of the agent's environment that a training may see. Values that are no UTF-8 are left out.
+pub(crate) fn inherited(own: &[(OsString, OsString)]) -> BTreeMap<String, String> {
+    own.iter()
+        .filter_map(|(name, value)| Some((name.to_str()?.to_owned(), value.to_str()?.to_owned())))
+        .filter(|(name, _)| is_passed_on(name))
+        .collect()
+}
+
+fn is_passed_on(name: &str) -> bool {
+    let begins = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
+    !begins(NEVER) && (NAMES.contains(&name) || begins(PREFIXES))
+}
+
+/// The contract's variables, except those whose values are paths.
+pub(crate) fn of_attempt(
+    order: &str,
+    job: &str,
+    attempt: u32,
+    gpus: Option<&[u32]>,
+) -> Vec<(String, String)> {
+    let count = gpus.map_or_else(system::gpu_count, <[u32]>::len);
+    let mut variables = vec![
+        (MARK.to_owned(), order.to_owned()),
+        ("TRAINYARD_JOB_ID".to_owned(), job.to_owned()),
+        ("TRAINYARD_ATTEMPT".to_owned(), attempt.to_string()),
+        ("TRAINYARD_GPU_COUNT".to_owned(), count.to_string()),
+    ];
+    if let Some(gpus) = gpus {
+        let list: Vec<String> = gpus.iter().map(u32::to_string).collect();
+        variables.push(("CUDA_DEVICE_ORDER".to_owned(), "PCI_BUS_ID".to_owned()));
+        variables.push(("CUDA_VISIBLE_DEVICES".to_owned(), list.join(",")));
+    }
+    if let Some(port) = free_port() {
+        variables.push(("MASTER_PORT".to_owned(), port.to_string()));
+    }
+    variables
+}
+
+/// A port that nobody listens on now.
+fn free_port() -> Option<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).ok()?;
+    listener.local_addr().ok().map(|address| address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_vendors_keys_and_the_servers_settings_are_not_passed_on() {
+        let own: Vec<(OsString, OsString)> = [
+            "PATH",
+            "RUNPOD_API_KEY",
+            "LAMBDA_API_KEY",
+            "VAST_API_KEY",
+            "TRAINYARD_TOKEN",
+            "AWS_SECRET_ACCESS_KEY",
+            "CUDA_HOME",
+            "LC_ALL",
+        ]
+        .iter()
+        .map(|name| (OsString::from(name), OsString::from("x")))
+        .collect();
+        let names: Vec<String> = inherited(&own).into_keys().collect();
+        assert_eq!(names, ["CUDA_HOME", "LC_ALL", "PATH"]);
+    }
+
+    #[test]
+    fn given_gpus_are_the_only_ones_seen() {
+        let variables: BTreeMap<_, _> = of_attempt("o", "j", 2, Some(&[1, 3])).into_iter().collect();
+        assert_eq!(variables["CUDA_VISIBLE_DEVICES"], "1,3");
+        assert_eq!(variables["TRAINYARD_GPU_COUNT"], "2");
+        assert!(variables["MASTER_PORT"].parse::<u16>().is_ok());
+    }
+}

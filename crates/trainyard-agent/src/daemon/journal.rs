@@ -1,0 +1,195 @@
+//! The numbered events of one attempt: on disk before anybody sees them.
+//!
+//! The newest are served from memory, older ones from the file. A disk that cannot be written to does not silence
+//! the agent: events wait in memory and are written when it can be again.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use trainyard_connector::{AgentEvent, AgentEventBody};
+
+use crate::clock;
+
+/// Events kept in memory: some minutes of a chatty training; a reader that follows never needs the file.
+const RING: usize = 2048;
+/// Events that may wait for a full disk to take them; over that only the end of the training is recorded.
+const UNWRITTEN_MAX: usize = 65_536;
+/// Every so many events the file's offset is remembered.
+const MARK_EVERY: u64 = 256;
+/// Most bytes of events in one answer.
+const BATCH_BYTES_MAX: usize = 4 << 20;
+
+/// The events of one attempt.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    path: PathBuf,
+    inner: Mutex<Inner>,
+    last: watch::Sender<u64>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    file: File,
+    /// Bytes of whole lines in the file.
+    bytes: u64,
+    /// The last event in the file.
+    written: u64,
+    last: u64,
+    /// The newest events, as lines without their ends.
+    ring: VecDeque<Box<str>>,
+    /// Where the events 1, 1 + MARK_EVERY, … begin in the file.
+    marks: Vec<u64>,
+}
+
+impl Journal {
+    pub(crate) fn create(path: &Path) -> io::Result<Journal> {
+        let inner = Inner {
+            file: File::create(path)?,
+            bytes: 0,
+            written: 0,
+            last: 0,
+            ring: VecDeque::new(),
+            marks: Vec::new(),
+        };
+        Ok(Journal { path: path.to_owned(), inner: Mutex::new(inner), last: watch::Sender::new(0) })
+    }
+
+    /// Numbers an event, writes it and rings.
+    pub(crate) fn append(&self, body: AgentEventBody) {
+        let mut inner = self.lock();
+        let is_end = matches!(body, AgentEventBody::Exited(_));
+        if (inner.last - inner.written) as usize >= UNWRITTEN_MAX && !is_end {
+            return;
+        }
+        let event = AgentEvent { n: inner.last + 1, at: clock::now(), body };
+        // Maps have text keys and numbers that are not finite are texts: there is nothing that cannot be written.
+        let Ok(line) = serde_json::to_string(&event) else { return };
+        inner.last = event.n;
+        inner.ring.push_back(line.into());
+        if let Err(error) = inner.write() {
+            super::complain(&format!("an event could not be written yet: {error}"));
+        }
+        let last = inner.last;
+        drop(inner);
+        self.last.send_replace(last);
+    }
+
+    /// The number of the last event.
+    pub(crate) fn last(&self) -> u64 {
+        *self.last.borrow()
+    }
+
+    /// Events after a number as lines of JSON, at most `limit`, and the number of the last one there is.
+    pub(crate) fn after(&self, after: u64, limit: usize) -> io::Result<(Vec<Box<str>>, u64)> {
+        let inner = self.lock();
+        let in_memory = inner.last - inner.ring.len() as u64;
+        if after >= in_memory {
+            let skip = usize::try_from(after - in_memory).unwrap_or(usize::MAX);
+            let lines = inner.ring.iter().skip(skip).take(limit);
+            return Ok((bounded(lines.map(|line| Ok(line.clone())))?, inner.last));
+        }
+        // Everything that is no longer in memory is in the file.
+        let mark = after / MARK_EVERY;
+        let offset = inner.marks.get(mark as usize).copied().unwrap_or(0);
+        let last = inner.last;
+        drop(inner);
+        let mut file = File::open(&self.path)?;
+        file.seek(SeekFrom::Start(offset))?;
+        let skip = (after - mark * MARK_EVERY) as usize;
+        let in_file = limit.min((in_memory - after) as usize);
+        let lines = BufReader::new(file).lines().skip(skip).take(in_file);
+        Ok((bounded(lines.map(|line| line.map(String::into_boxed_str)))?, last))
+    }
+
+    /// Resolves when there is an event after `after`, or the time is over.
+    pub(crate) async fn wait(&self, after: u64, wait: Duration) {
+        let mut last = self.last.subscribe();
+        let _ = tokio::time::timeout(wait, last.wait_for(|&last| last > after)).await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Writes what is not in the file, and forgets the oldest of what is.
+    fn write(&mut self) -> io::Result<()> {
+        while self.written < self.last {
+            let index = self.ring.len() - (self.last - self.written) as usize;
+            let Some(line) = self.ring.get(index) else { break };
+            let mut bytes = line.as_bytes().to_vec();
+            bytes.push(b'\n');
+            if let Err(error) = self.file.write_all(&bytes) {
+                // No half line stays before the next try.
+                self.file.set_len(self.bytes)?;
+                self.file.seek(SeekFrom::Start(self.bytes))?;
+                return Err(error);
+            }
+            if self.written.is_multiple_of(MARK_EVERY) {
+                self.marks.push(self.bytes);
+            }
+            self.bytes += bytes.len() as u64;
+            self.written += 1;
+        }
+        while self.ring.len() > RING && self.last - (self.ring.len() as u64) < self.written {
+            self.ring.pop_front();
+        }
+        Ok(())
+    }
+}
+
+/// As many as fit in one answer, at least one.
+fn bounded(lines: impl Iterator<Item = io::Result<Box<str>>>) -> io::Result<Vec<Box<str>>> {
+    let mut bytes = 0;
+    let mut taken = Vec::new();
+    for line in lines {
+        let line = line?;
+        bytes += line.len();
+        if bytes > BATCH_BYTES_MAX && !taken.is_empty() {
+            break;
+        }
+        taken.push(line);
+    }
+    Ok(taken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use trainyard_domain::LogSpan;
+
+    fn number(line: &str) -> u64 {
+        serde_json::from_str::<AgentEvent>(line).unwrap().n
+    }
+
+    #[test]
+    fn events_older_than_memory_come_from_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::create(&dir.path().join("events.jsonl")).unwrap();
+        let total = RING as u64 + 700;
+        for offset in 0..total {
+            journal.append(AgentEventBody::Log(LogSpan { offset, len: 1 }));
+        }
+        let mut after = 0;
+        let mut batches = 0;
+        while after < total {
+            let (lines, last) = journal.after(after, 300).unwrap();
+            assert_eq!(last, total);
+            assert!(!lines.is_empty() && lines.len() <= 300);
+            for line in &lines {
+                after += 1;
+                assert_eq!(number(line), after);
+            }
+            batches += 1;
+        }
+        assert!(batches >= 9);
+        assert!(journal.after(total, 300).unwrap().0.is_empty());
+        assert!(journal.after(total + 5, 300).unwrap().0.is_empty());
+    }
+}
