@@ -21,6 +21,8 @@ fn as_child() {
 fn start(job: &Job) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "process::as_child", "--nocapture", "--quiet"]);
+    // Without them the trainer begins again with them set, as it does where nobody set them.
+    command.env_remove("CANDLE_NUM_THREADS").env_remove("RAYON_NUM_THREADS");
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command.env("TRAINYARD_SPEC", &job.env.spec).env("TRAINYARD_OUTPUT_DIR", &job.env.output_dir);
     command.env("TRAINYARD_CHECKPOINT_DIR", &job.env.checkpoint_dir);
