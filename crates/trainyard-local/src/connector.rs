@@ -106,13 +106,9 @@ impl LocalConnector {
 
     /// Ends the agent, kindly at first, and everything that bears the order's mark.
     async fn end(&self, order: &OrderName) -> Result<(), ConnectorError> {
-        let child = self.started().remove(order).map(|(port, child)| (port, child));
         let process = self.machines.alive(order);
         let mut clean = false;
-        if child.is_some() || process.is_some() {
-            if let Some((port, child)) = child {
-                self.started().insert(order.clone(), (port, child));
-            }
+        if self.is_ours(order) || process.is_some() {
             let released = match self.client(order) {
                 Ok(client) => timeout(RELEASE_WITHIN, client.release()).await.is_ok_and(|done| done.is_ok()),
                 Err(_) => false,
