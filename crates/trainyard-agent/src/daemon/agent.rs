@@ -1,6 +1,7 @@
 //! The agent's own state: who it is, the attempt it serves, when it was last spoken to, whether it leaves.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -38,7 +39,7 @@ pub(crate) struct Agent {
     taking_inputs: tokio::sync::Mutex<()>,
     /// One `start` or `release` at a time.
     changing: tokio::sync::Mutex<()>,
-    attempt: Mutex<Option<Arc<Attempt>>>,
+    attempt: watch::Sender<Option<Arc<Attempt>>>,
     /// Until when nobody need worry: the last call, or the lease that a renewal gave.
     quiet_from: Mutex<Instant>,
     leaving: watch::Sender<bool>,
@@ -46,8 +47,9 @@ pub(crate) struct Agent {
 
 impl Agent {
     pub(super) fn new(options: Options) -> io::Result<Agent> {
+        // Not from the cryptography library: seeding its generator costs 30 ms, and this is no secret.
         let mut boot = [0; 16];
-        aws_lc_rs::rand::fill(&mut boot).map_err(|_| io::Error::other("no random numbers"))?;
+        File::open("/dev/urandom")?.read_exact(&mut boot)?;
         let keep = options.keep.map(std::path::absolute).transpose()?;
         let layout = Layout::new(std::path::absolute(options.root)?, keep);
         // An agent of before is dead: what it began is not gone on with.
@@ -59,7 +61,7 @@ impl Agent {
             environment: environment::inherited(&options.environment).into_iter().collect(),
             taking_inputs: tokio::sync::Mutex::new(()),
             changing: tokio::sync::Mutex::new(()),
-            attempt: Mutex::new(None),
+            attempt: watch::Sender::new(None),
             quiet_from: Mutex::new(Instant::now()),
             leaving: watch::Sender::new(false),
         })
@@ -122,7 +124,14 @@ impl Agent {
 
     /// The attempt it was told to start.
     pub(crate) fn current(&self) -> Option<Arc<Attempt>> {
-        lock(&self.attempt).clone()
+        self.attempt.borrow().clone()
+    }
+
+    /// The same, waited for; none where there is none after that time.
+    pub(crate) async fn current_within(&self, wait: Duration) -> Option<Arc<Attempt>> {
+        let mut attempt = self.attempt.subscribe();
+        let _ = tokio::time::timeout(wait, attempt.wait_for(Option::is_some)).await;
+        self.current()
     }
 
     /// The same, or that there is none.
@@ -142,10 +151,11 @@ impl Agent {
         }
         if let Some(old) = current {
             self.end(&old, Duration::ZERO, Why::Replaced).await?;
+            old.abandon().await;
         }
         start.check(&self.layout)?;
         let attempt = Attempt::begin(self, start)?;
-        *lock(&self.attempt) = Some(attempt);
+        self.attempt.send_replace(Some(attempt));
         Ok(self.state())
     }
 
@@ -154,7 +164,7 @@ impl Agent {
         let _changing = self.changing.lock().await;
         if let Some(attempt) = self.current() {
             self.end(&attempt, Duration::ZERO, Why::Released).await?;
-            attempt.settled().await;
+            attempt.abandon().await;
         }
         let layout = self.layout.clone();
         let cleared = tokio::task::spawn_blocking(move || layout.clear()).await;

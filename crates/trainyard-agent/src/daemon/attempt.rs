@@ -136,6 +136,8 @@ pub(crate) struct Attempt {
     asks: mpsc::Sender<Ask>,
     state: watch::Sender<TrainingState>,
     manifest: watch::Sender<Made>,
+    /// Set when nobody will ask for its manifest.
+    abandoned: AtomicBool,
     /// Set with the first request to stop, for what happens before there is a process to stop.
     stopping: AtomicBool,
 }
@@ -171,6 +173,7 @@ impl Attempt {
             asks,
             state: watch::Sender::new(TrainingState::Preparing),
             manifest: watch::Sender::new(None),
+            abandoned: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
         });
         // Owned by the attempt: it ends with the training, and whoever needs that awaits `exited`.
@@ -214,6 +217,11 @@ impl Attempt {
         self.manifest.send_replace(Some(made.map(Arc::new)));
     }
 
+    /// Seen by what makes the manifest.
+    pub(super) fn abandoned(&self) -> &AtomicBool {
+        &self.abandoned
+    }
+
     /// Seen by what prepares.
     pub(super) fn stopping(&self) -> &AtomicBool {
         &self.stopping
@@ -226,8 +234,9 @@ impl Attempt {
         let _ = state.wait_for(|state| matches!(state, TrainingState::Exited { .. })).await;
     }
 
-    /// Resolves when nothing more happens to its files.
-    pub(crate) async fn settled(&self) {
+    /// What it left is of no use any more. Resolves when its files are not read any more.
+    pub(crate) async fn abandon(&self) {
+        self.abandoned.store(true, Ordering::SeqCst);
         let mut manifest = self.manifest.subscribe();
         let _ = manifest.wait_for(Option::is_some).await;
     }

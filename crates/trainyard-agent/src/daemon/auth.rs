@@ -66,3 +66,71 @@ impl Guard {
 fn unauthorized(code: &'static str, text: &str) -> Refusal {
     Refusal::new(StatusCode::UNAUTHORIZED, code, text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::SigningKey;
+
+    /// No age at all.
+    const NOW: i64 = 0;
+
+    /// A signed request: by which key, for which boot, how old, over which target and body.
+    fn request(key: u8, boot: &str, age_ms: i64, target: &str, body: &[u8]) -> Parts {
+        let time = (clock::now().timestamp_millis() - age_ms).to_string();
+        let message = string_to_sign("order", boot, "POST", target, &time, body);
+        let signature = SigningKey::from_seed([key; 32]).unwrap().sign(message.as_bytes());
+        let request = hyper::Request::post(target)
+            .header(TIME_HEADER, time)
+            .header(BOOT_HEADER, boot)
+            .header(SIGNATURE_HEADER, BASE64_STANDARD.encode(signature));
+        request.body(()).unwrap().into_parts().0
+    }
+
+    fn judge(request: &Parts, body: &[u8]) -> Result<(), &'static str> {
+        let hex = SigningKey::from_seed([1; 32]).unwrap().public_hex();
+        let key = PublicKey::from_hex(&hex).unwrap();
+        let guard = Guard { key, order: "order".to_owned(), boot_id: "boot".to_owned() };
+        let both = guard.look(&request.headers).and_then(|()| guard.check(request, body));
+        both.map_err(|refusal| refusal.code)
+    }
+
+    #[test]
+    fn a_signature_covers_everything() {
+        let target = "/v1/stop?x=1";
+        let good = request(1, "boot", NOW, target, b"{}");
+        assert_eq!(judge(&good, b"{}"), Ok(()));
+        assert_eq!(judge(&good, b"{ }"), Err("bad_signature"), "another body");
+        assert_eq!(
+            judge(&request(2, "boot", NOW, target, b"{}"), b"{}"),
+            Err("bad_signature"),
+            "another key"
+        );
+        let mut other = request(1, "boot", NOW, target, b"{}");
+        other.uri = "/v1/stop?x=2".parse().unwrap();
+        assert_eq!(judge(&other, b"{}"), Err("bad_signature"), "another query");
+        let mut other = request(1, "boot", NOW, target, b"{}");
+        other.method = hyper::Method::GET;
+        assert_eq!(judge(&other, b"{}"), Err("bad_signature"), "another method");
+        let mut other = request(1, "boot", NOW, target, b"{}");
+        let later = (clock::now().timestamp_millis() + 5).to_string();
+        other.headers.insert(TIME_HEADER, later.parse().unwrap());
+        assert_eq!(judge(&other, b"{}"), Err("bad_signature"), "another time");
+    }
+
+    #[test]
+    fn a_request_is_of_this_minute_and_this_boot() {
+        for age in [59_000, -59_000] {
+            assert_eq!(judge(&request(1, "boot", age, "/v1/x", b""), b""), Ok(()));
+        }
+        for age in [61_000, -61_000] {
+            assert_eq!(judge(&request(1, "boot", age, "/v1/x", b""), b""), Err(CODE_CLOCK));
+        }
+        assert_eq!(judge(&request(1, "other", NOW, "/v1/x", b""), b""), Err(CODE_BOOT_CHANGED));
+        let mut lied = request(1, "other", NOW, "/v1/x", b"");
+        lied.headers.insert(BOOT_HEADER, "boot".parse().unwrap());
+        assert_eq!(judge(&lied, b""), Err("bad_signature"), "signed for another boot");
+        let unsigned = hyper::Request::get("/v1/x").body(()).unwrap().into_parts().0;
+        assert_eq!(judge(&unsigned, b""), Err("unsigned"));
+    }
+}

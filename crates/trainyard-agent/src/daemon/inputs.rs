@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use hyper::StatusCode;
 use sha2::{Digest, Sha256 as Hasher};
@@ -92,7 +93,8 @@ fn append(path: &Path, body: &[u8], at: u64) -> io::Result<()> {
 }
 
 fn complete(layout: &Layout, digest: &Sha256, path: &Path) -> Result<(), Refusal> {
-    let found = hash_file(path).map_err(|error| storage(&error))?;
+    let hashed = File::open(path).and_then(|file| hash(file, &AtomicBool::new(false)));
+    let found = hashed.map_err(|error| storage(&error))?;
     if found.0 != *digest {
         let _ = place::remove(path);
         let text = format!("what came has the digest {}, not {digest}", found.0);
@@ -110,19 +112,15 @@ fn storage(error: &io::Error) -> Refusal {
     Refusal::new(status, "storage", format!("the input could not be stored: {error}"))
 }
 
-/// A file's digest and size, by reading it once.
-pub(crate) fn hash_file(path: &Path) -> io::Result<(Sha256, u64)> {
-    hash(File::open(path)?)
-}
-
-/// The same of what is open already.
-pub(crate) fn hash(mut file: File) -> io::Result<(Sha256, u64)> {
+/// A file's digest and size, by reading it once. Given up where `abandoned` becomes true.
+pub(crate) fn hash(mut file: File, abandoned: &AtomicBool) -> io::Result<(Sha256, u64)> {
     let mut hasher = Hasher::new();
     let mut buffer = vec![0; HASH_BYTES];
     let mut size = 0;
     loop {
         match file.read(&mut buffer) {
             Ok(0) => return Ok((Sha256::from_bytes(hasher.finalize().into()), size)),
+            Ok(_) if abandoned.load(Ordering::Relaxed) => return Err(io::Error::other("given up")),
             Ok(count) => {
                 hasher.update(&buffer[..count]);
                 size += count as u64;

@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use trainyard_connector::{Manifest, ManifestFile};
 use trainyard_domain::{AttemptNumber, Outputs, matches_pattern};
@@ -18,13 +19,20 @@ const SKIPPED_MAX: usize = 1_000;
 const DEPTH_MAX: usize = 64;
 
 /// Hashes every file of the output directory that the patterns take. Blocks, for as long as reading them takes.
-pub(crate) fn make(attempt: AttemptNumber, dir: &Path, outputs: &Outputs) -> io::Result<Manifest> {
+/// Given up where `abandoned` becomes true.
+pub(crate) fn make(
+    attempt: AttemptNumber,
+    dir: &Path,
+    outputs: &Outputs,
+    abandoned: &AtomicBool,
+) -> io::Result<Manifest> {
     let mut found = Found::default();
     walk(dir, "", 0, outputs, &mut found)?;
     let mut manifest = Manifest { attempt, files: Vec::new(), skipped: found.skipped };
     for path in found.files {
-        match open(&dir.join(&path)).and_then(hash) {
+        match open(&dir.join(&path)).and_then(|file| hash(file, abandoned)) {
             Ok((sha256, size_bytes)) => manifest.files.push(ManifestFile { path, size_bytes, sha256 }),
+            Err(_) if abandoned.load(Ordering::Relaxed) => return Err(io::Error::other("nobody wants it")),
             Err(error) => manifest.skipped.push(format!("{path}: {error}")),
         }
     }
@@ -104,7 +112,8 @@ mod tests {
             fs::write(at(name), name).unwrap();
         }
         std::os::unix::fs::symlink("/etc/passwd", at("passwd")).unwrap();
-        let manifest = make(AttemptNumber::FIRST, dir.path(), &Outputs::default()).unwrap();
+        let manifest =
+            make(AttemptNumber::FIRST, dir.path(), &Outputs::default(), &AtomicBool::new(false)).unwrap();
         let paths: Vec<&str> = manifest.files.iter().map(|file| file.path.as_str()).collect();
         assert_eq!(paths, ["adapter.bin", "sub/dir/x"]);
         assert_eq!(manifest.files[0].size_bytes, 11);

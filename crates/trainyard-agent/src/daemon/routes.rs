@@ -79,11 +79,15 @@ pub(super) async fn route(agent: &Arc<Agent>, head: &Parts, body: Bytes) -> Resu
 async fn events(agent: &Agent, query: &Query<'_>) -> Result<Answer, Refusal> {
     let after = query.number("after")?.unwrap_or(0);
     let limit = query.number("limit")?.map_or(EVENTS_MAX, |limit| (limit as usize).clamp(1, EVENTS_MAX));
-    let (lines, last) = match agent.current() {
+    let wait = query.wait()?;
+    let mut leaving = agent.leaving();
+    let (lines, last) = match agent.current_within(wait).await {
         Some(attempt) => {
-            let is_over = matches!(attempt.state(), TrainingState::Exited { .. });
-            if !is_over || attempt.journal().last() > after {
-                attempt.journal().wait(after, query.wait()?).await;
+            if !matches!(attempt.state(), TrainingState::Exited { .. }) {
+                tokio::select! {
+                    () = attempt.journal().wait(after, wait) => {}
+                    _ = leaving.wait_for(|leaving| *leaving) => {}
+                }
             }
             attempt.journal().after(after, limit).map_err(|error| Refusal::broken("events", &error))?
         }

@@ -60,7 +60,9 @@ pub(super) async fn run(
     attempt.set_state(TrainingState::Exited { started_at: run.started_at, exit });
     drop(asked);
     let (dir, number) = (agent.layout().output_dir(), attempt.number());
-    let made = tokio::task::spawn_blocking(move || manifest::make(number, &dir, &outputs)).await;
+    let of = Arc::clone(&attempt);
+    let make = move || manifest::make(number, &dir, &outputs, of.abandoned());
+    let made = tokio::task::spawn_blocking(make).await;
     attempt.set_manifest(match made {
         Ok(made) => made.map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),

@@ -53,6 +53,8 @@ pub(crate) struct Rig {
     pub(crate) client: AgentClient,
     pub(crate) port: u16,
     pub(crate) child: Child,
+    /// Kept, so that a restarted agent is at the same port, as behind a vendor's proxy.
+    listener: TcpListener,
 }
 
 pub(crate) fn key() -> SigningKey {
@@ -69,9 +71,11 @@ impl Rig {
     pub(crate) fn new() -> Rig {
         let dir = tempfile::tempdir().unwrap();
         let order = new_order();
-        let (port, child) = spawn(dir.path(), &order);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let child = spawn(dir.path(), &order, &listener);
         let client = AgentClient::new(&format!("http://127.0.0.1:{port}"), key(), order.clone()).unwrap();
-        Rig { dir, order, client, port, child }
+        Rig { dir, order, client, port, child, listener }
     }
 
     pub(crate) fn root(&self) -> PathBuf {
@@ -96,9 +100,7 @@ impl Rig {
     /// Starts another agent in the same directory.
     pub(crate) fn restart(&mut self) {
         self.kill();
-        let (port, child) = spawn(self.dir.path(), &self.order);
-        self.child = child;
-        self.port = port;
+        self.child = spawn(self.dir.path(), &self.order, &self.listener);
     }
 
     pub(crate) fn client(&self) -> AgentClient {
@@ -173,20 +175,17 @@ impl Drop for Rig {
     }
 }
 
-fn spawn(dir: &Path, order: &OrderName) -> (u16, Child) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let child = Command::new(std::env::current_exe().unwrap())
+fn spawn(dir: &Path, order: &OrderName, listener: &TcpListener) -> Child {
+    Command::new(std::env::current_exe().unwrap())
         .arg("__agent")
         .arg("--root")
         .arg(dir.join("root"))
         .args(["--order", order.as_str(), "--public-key", &key().public_hex(), "--listen-fd0", "--keep"])
         .arg(dir.join("keep"))
         .env("RUNPOD_API_KEY", "never-seen")
-        .stdin(Stdio::from(OwnedFd::from(listener)))
+        .stdin(Stdio::from(OwnedFd::from(listener.try_clone().unwrap())))
         .spawn()
-        .unwrap();
-    (port, child)
+        .unwrap()
 }
 
 /// A specification that runs a command.
