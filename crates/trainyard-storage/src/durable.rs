@@ -14,6 +14,8 @@ use trainyard_domain::Sha256;
 /// Bytes that are hashed and written at a time. Large enough that handing them to another thread costs nothing
 /// beside the work, small enough that three of them are little memory.
 const BLOCK: usize = 1024 * 1024;
+/// Chunks below this many bytes are copied together; larger ones are kept as they came.
+const SMALL: usize = 16 * 1024;
 
 /// Runs file operations off the async threads.
 pub(crate) async fn blocking<T: Send + 'static>(
@@ -56,7 +58,10 @@ pub(crate) struct HashedFile {
     hasher: Option<sha2::Sha256>,
     writing: Option<JoinHandle<io::Result<File>>>,
     hashing: Option<JoinHandle<sha2::Sha256>>,
-    buffer: BytesMut,
+    /// The block that is coming together, the small chunks at its end, and its bytes.
+    pieces: Vec<Bytes>,
+    small: BytesMut,
+    len: usize,
     taken: u64,
     /// Kept alive while a write is under way, also where this value is dropped before it ended.
     guard: Arc<dyn Any + Send + Sync>,
@@ -76,7 +81,9 @@ impl HashedFile {
             hasher: Some(sha2::Sha256::new()),
             writing: None,
             hashing: None,
-            buffer: BytesMut::new(),
+            pieces: Vec::new(),
+            small: BytesMut::new(),
+            len: 0,
             taken: 0,
             guard,
         }
@@ -91,28 +98,30 @@ impl HashedFile {
     pub(crate) async fn push(&mut self, mut chunk: Bytes) -> io::Result<()> {
         self.taken += chunk.len() as u64;
         while !chunk.is_empty() {
-            if self.buffer.is_empty() && chunk.len() >= BLOCK / 2 {
-                // Large enough to go as it is, without copying.
-                let block = chunk.split_to(chunk.len().min(BLOCK));
-                self.block(block).await?;
+            let part = chunk.split_to(chunk.len().min(BLOCK - self.len));
+            self.len += part.len();
+            if part.len() < SMALL {
+                self.small.extend_from_slice(&part);
             } else {
-                let part = chunk.split_to(chunk.len().min(BLOCK - self.buffer.len()));
-                self.buffer.extend_from_slice(&part);
-                if self.buffer.len() == BLOCK {
-                    let block = self.buffer.split().freeze();
-                    self.block(block).await?;
-                }
+                self.end_small();
+                self.pieces.push(part);
+            }
+            if self.len == BLOCK {
+                self.block().await?;
             }
         }
         Ok(())
     }
 
+    fn end_small(&mut self) {
+        if !self.small.is_empty() {
+            self.pieces.push(self.small.split().freeze());
+        }
+    }
+
     /// Ends: everything is written, though not yet synced to the disk. Gives the file and the digest.
     pub(crate) async fn finish(mut self) -> io::Result<(File, Sha256)> {
-        if !self.buffer.is_empty() {
-            let block = self.buffer.split().freeze();
-            self.block(block).await?;
-        }
+        self.block().await?;
         self.settle().await?;
         match (self.file.take(), self.hasher.take()) {
             (Some(file), Some(hasher)) => Ok((file, Sha256::from_bytes(hasher.finalize().into()))),
@@ -120,21 +129,24 @@ impl HashedFile {
         }
     }
 
-    async fn block(&mut self, block: Bytes) -> io::Result<()> {
+    /// Hands the block on to be hashed and written.
+    async fn block(&mut self) -> io::Result<()> {
         self.settle().await?;
         // No await from here on: a block is hashed and written, or neither.
         let (Some(mut file), Some(mut hasher)) = (self.file.take(), self.hasher.take()) else {
             return Err(io::Error::other("an earlier write failed"));
         };
-        let guard = Arc::clone(&self.guard);
-        let bytes = block.clone();
+        self.end_small();
+        self.len = 0;
+        let block = std::mem::take(&mut self.pieces);
+        let (bytes, guard) = (block.clone(), Arc::clone(&self.guard));
         self.writing = Some(tokio::task::spawn_blocking(move || {
-            let written = file.write_all(&bytes);
+            let written = bytes.iter().try_for_each(|piece| file.write_all(piece));
             drop(guard);
             written.map(|()| file)
         }));
         self.hashing = Some(tokio::task::spawn_blocking(move || {
-            hasher.update(&block);
+            block.iter().for_each(|piece| hasher.update(piece));
             hasher
         }));
         Ok(())
@@ -153,5 +165,47 @@ impl HashedFile {
             self.file = Some(written.map_err(io::Error::other)??);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn chunks_of_any_size_become_the_same_file() {
+        let bytes: Vec<u8> =
+            (0..3_500_001u32).map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()[3]).collect();
+        let whole = Bytes::from(bytes.clone());
+        let sizes = [1_000_000, 1, 16_383, 16_384, 5, 0, 2_200_000, 40_000, 7, 1_048_576];
+        for turn in 0..sizes.len() {
+            let directory = tempfile::tempdir().expect("a directory");
+            let path = directory.path().join("file");
+            let mut file = HashedFile::new(File::create_new(&path).expect("a file"), Arc::new(()));
+            let mut rest = whole.clone();
+            for size in sizes.iter().cycle().skip(turn) {
+                if rest.is_empty() {
+                    break;
+                }
+                file.push(rest.split_to(rest.len().min(*size))).await.expect("writing");
+            }
+            assert_eq!(file.taken(), bytes.len() as u64);
+            let (_, digest) = file.finish().await.expect("the end");
+            assert_eq!(std::fs::read(&path).expect("reading"), bytes);
+            assert_eq!(digest, digest_of(File::open(&path).expect("a file")).expect("a digest"));
+            assert_eq!(digest.as_bytes().as_slice(), sha2::Sha256::digest(&bytes).as_slice());
+        }
+    }
+
+    #[tokio::test]
+    async fn after_a_failed_write_nothing_more_is_taken() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("file");
+        std::fs::write(&path, b"").expect("a file");
+        // Opened for reading only: every write fails.
+        let mut file = HashedFile::new(File::open(&path).expect("a file"), Arc::new(()));
+        let chunk = Bytes::from(vec![0; 3 * BLOCK]);
+        assert!(file.push(chunk).await.is_err());
+        assert!(file.finish().await.is_err());
     }
 }

@@ -21,21 +21,30 @@ fn statement(filter: &JobFilter, page: ListPage) -> QueryBuilder<Sqlite> {
         sql.push("SELECT coalesce(sum(count), 0) FROM job_counts WHERE true");
         push_words(&mut sql, filter);
     } else {
-        sql.push("SELECT count(*) FROM ");
-        push_source(&mut sql, filter);
+        sql.push("SELECT count(*) FROM job_labels l ");
+        push_labelled(&mut sql, filter, filter.provider.is_some() || filter.state.is_some());
     }
     sql.push(
         "), page.* FROM (SELECT 1) LEFT JOIN (
          SELECT j.n, j.id, j.state, j.provider, j.model_name, j.labels, j.created_at, j.started_at, j.completed_at
          FROM ",
     );
-    push_source(&mut sql, filter);
+    // The column that the list is read along.
+    let n = if filter.labels.is_empty() {
+        sql.push("jobs j WHERE true");
+        push_words(&mut sql, filter);
+        "j.n"
+    } else {
+        sql.push("job_labels l ");
+        push_labelled(&mut sql, filter, true);
+        "l.job"
+    };
     if let Some(before) = page.before {
-        sql.push(" AND j.n < ").push_bind(int(before));
+        sql.push(" AND ").push(n).push(" < ").push_bind(int(before));
     }
     // One row more than asked for says whether there is a next page.
     let rows = page.limit.clamp(1, PAGE_MAX) + 1;
-    sql.push(" ORDER BY j.n DESC LIMIT ").push_bind(rows).push(") page ORDER BY page.n DESC");
+    sql.push(" ORDER BY ").push(n).push(" DESC LIMIT ").push_bind(rows).push(") page ORDER BY page.n DESC");
     sql
 }
 
@@ -48,22 +57,24 @@ fn push_words(sql: &mut QueryBuilder<Sqlite>, filter: &JobFilter) {
     }
 }
 
-/// `jobs j` with every condition but the page's. The first label leads: there are fewer of it than of jobs.
-fn push_source(sql: &mut QueryBuilder<Sqlite>, filter: &JobFilter) {
-    match filter.labels.split_first() {
-        None => {
-            sql.push("jobs j WHERE true");
-        }
-        Some(((name, value), others)) => {
-            sql.push("job_labels l CROSS JOIN jobs j ON j.n = l.job WHERE l.name = ").push_bind(name.clone());
+/// What comes after `job_labels l`: every condition but the page's. The first label leads, as there are fewer of it
+/// than of jobs; jobs are joined only where they are asked about.
+fn push_labelled(sql: &mut QueryBuilder<Sqlite>, filter: &JobFilter, join: bool) {
+    if join {
+        sql.push("CROSS JOIN jobs j ON j.n = l.job ");
+    }
+    for (i, (name, value)) in filter.labels.iter().enumerate() {
+        if i == 0 {
+            sql.push("WHERE l.name = ").push_bind(name.clone());
             sql.push(" AND l.value = ").push_bind(value.clone());
-            for (name, value) in others {
-                sql.push(" AND EXISTS (SELECT 1 FROM job_labels o WHERE o.job = j.n AND o.name = ");
-                sql.push_bind(name.clone()).push(" AND o.value = ").push_bind(value.clone()).push(")");
-            }
+        } else {
+            sql.push(" AND EXISTS (SELECT 1 FROM job_labels o WHERE o.job = l.job AND o.name = ");
+            sql.push_bind(name.clone()).push(" AND o.value = ").push_bind(value.clone()).push(")");
         }
     }
-    push_words(sql, filter);
+    if join {
+        push_words(sql, filter);
+    }
 }
 
 fn job_row(row: &SqliteRow) -> Result<JobRow, StorageError> {

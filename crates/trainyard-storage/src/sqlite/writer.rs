@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use sqlx::{Connection, SqliteConnection};
+use sqlx::SqliteConnection;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::StorageError;
@@ -137,6 +137,9 @@ async fn serve(
     transactions: Arc<AtomicU64>,
 ) {
     while let Some(first) = calls.recv().await {
+        // Those who were answered just now and have more to write come along: without this, many busy callers would
+        // fall into two halves that take turns.
+        tokio::task::yield_now().await;
         let mut weight = first.weight();
         let mut group = vec![first];
         while group.len() < GROUP_MAX && weight < GROUP_WEIGHT_MAX {
@@ -171,13 +174,104 @@ async fn make(
     group: &mut [Box<dyn Queued>],
     transactions: &AtomicU64,
 ) -> Result<(), StorageError> {
-    let begun = conn.begin_with("BEGIN IMMEDIATE").await;
-    let mut tx = begun.map_err(failed("waiting for the database"))?;
-    for call in group.iter_mut() {
-        // A transaction that is dropped is rolled back.
-        call.run(&mut tx).await?;
+    let made = transact(conn, group).await;
+    match &made {
+        Ok(()) => drop(transactions.fetch_add(1, Ordering::Relaxed)),
+        // Where the database has rolled back by itself, as it does on a full disk, this fails and is not needed.
+        Err(_) => drop(sqlx::query("ROLLBACK").execute(conn).await),
     }
-    tx.commit().await.map_err(failed("committing"))?;
-    transactions.fetch_add(1, Ordering::Relaxed);
+    made
+}
+
+/// The transaction is spelled out: the driver's own counts its depth, and counts wrong where the database rolls back
+/// by itself.
+async fn transact(conn: &mut SqliteConnection, group: &mut [Box<dyn Queued>]) -> Result<(), StorageError> {
+    let begun = sqlx::query("BEGIN IMMEDIATE").execute(&mut *conn).await;
+    begun.map_err(failed("waiting for the database"))?;
+    for call in group {
+        call.run(conn).await?;
+    }
+    sqlx::query("COMMIT").execute(conn).await.map_err(failed("committing"))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use sqlx::{ConnectOptions, Executor};
+
+    use super::*;
+
+    /// Any statement as a change; counts how often it was run.
+    struct Sql(&'static str, Arc<AtomicUsize>);
+
+    #[async_trait]
+    impl Change for Sql {
+        type Out = ();
+
+        async fn run(&self, conn: &mut SqliteConnection) -> Result<(), StorageError> {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            conn.execute(self.0).await.map_err(failed("testing"))?;
+            Ok(())
+        }
+    }
+
+    async fn started() -> (Writer, Arc<Mutex<SqliteConnection>>) {
+        let options = sqlx::sqlite::SqliteConnectOptions::new().in_memory(true);
+        let mut conn = options.connect().await.expect("a connection");
+        conn.execute("CREATE TABLE t (n INTEGER PRIMARY KEY, blob BLOB)").await.expect("a table");
+        let conn = Arc::new(Mutex::new(conn));
+        (Writer::start(Arc::clone(&conn)), conn)
+    }
+
+    async fn rows(conn: &Mutex<SqliteConnection>) -> i64 {
+        let mut conn = conn.lock().await;
+        sqlx::query_scalar("SELECT count(*) FROM t").fetch_one(&mut *conn).await.expect("a count")
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_told_and_writing_goes_on_once_there_is_room() {
+        let (writer, conn) = started().await;
+        let run = Arc::new(AtomicUsize::new(0));
+        let sql = |sql| writer.write(Sql(sql, Arc::clone(&run)));
+        conn.lock().await.execute("PRAGMA max_page_count = 100").await.expect("a limit");
+        let insert = "INSERT INTO t (blob) VALUES (zeroblob(40000))";
+        let mut written = 0;
+        let full = loop {
+            match sql(insert).await {
+                Ok(()) => written += 1,
+                Err(error) => break error,
+            }
+        };
+        assert!(
+            matches!(&full, StorageError::Database { source, .. } if source.to_string().contains("full"))
+        );
+        for _ in 0..3 {
+            let (first, second, small) =
+                tokio::join!(sql(insert), sql(insert), sql("DELETE FROM t WHERE n = -1"));
+            assert!(first.is_err() && second.is_err() && small.is_ok(), "only what needs room is refused");
+        }
+        assert_eq!(rows(&conn).await, written);
+        conn.lock().await.execute("PRAGMA max_page_count = 10000").await.expect("a limit");
+        sql(insert).await.expect("there is room again");
+        assert_eq!(rows(&conn).await, written + 1);
+    }
+
+    #[tokio::test]
+    async fn where_a_group_fails_each_is_made_alone() {
+        let (writer, conn) = started().await;
+        let run = Arc::new(AtomicUsize::new(0));
+        let sql = |sql| writer.write(Sql(sql, Arc::clone(&run)));
+        let (first, bad, last) = tokio::join!(
+            sql("INSERT INTO t (n) VALUES (1)"),
+            sql("INSERT INTO t (n) VALUES (1)"),
+            sql("INSERT INTO t (n) VALUES (2)")
+        );
+        assert!(first.is_ok() && bad.is_err() && last.is_ok());
+        assert_eq!((rows(&conn).await, writer.transactions()), (2, 2));
+        assert_eq!(run.load(Ordering::Relaxed), 5, "two in the group, then three alone");
+        writer.close().await;
+        assert!(matches!(sql("SELECT 1").await, Err(StorageError::Closed)));
+    }
 }

@@ -73,6 +73,38 @@ async fn a_newer_schema_is_refused_and_left_alone() {
     assert!(storage.load(&id("one")).await.expect("loading").is_some());
 }
 
+/// Databases as each released schema wrote them come up to date with their jobs.
+#[tokio::test]
+async fn an_older_schema_is_brought_up_to_date() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = sqlx::sqlite::SqliteConnectOptions::new().filename(directory.path().join("trainyard.db"));
+    let mut conn = file.create_if_missing(true).connect().await.expect("connecting");
+    let first = sqlx::migrate::Migration::new(
+        1,
+        "jobs".into(),
+        sqlx::migrate::MigrationType::Simple,
+        sqlx::SqlSafeStr::into_sql_str(include_str!("../../migrations/sqlite/0001_jobs.sql")),
+        false,
+    );
+    let migrator = sqlx::migrate::Migrator::with_migrations(vec![first]);
+    migrator.run_direct(None, &mut conn, false).await.expect("the first schema");
+    let old = job("old");
+    sqlx::query(
+        "INSERT INTO jobs (id, state, model_name, labels, created_at, waiting, version, fence, seq, body, spec)
+         VALUES ('old', 'created', 'trainyard-tiny', '{}', 0, 0, 3, 0, 0, $1, $2)",
+    )
+    .bind(serde_json::to_string(old.body()).expect("JSON"))
+    .bind(serde_json::to_string(old.spec().as_ref()).expect("JSON"))
+    .execute(&mut conn)
+    .await
+    .expect("a job");
+    sqlx::Connection::close(conn).await.expect("closing");
+    let storage = SqliteStorage::open(SqliteOptions::new(directory.path())).await.expect("opening");
+    let stored = storage.load(&id("old")).await.expect("loading").expect("the job");
+    assert_eq!((stored.version, stored.job), (3, old));
+    storage.put_token(&token("new", 1)).await.expect("what the first schema had not");
+}
+
 #[tokio::test]
 async fn a_file_that_is_no_database_is_told() {
     let directory = tempfile::tempdir().expect("a directory");
