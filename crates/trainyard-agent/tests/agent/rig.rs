@@ -37,6 +37,7 @@ pub(crate) async fn until(what: &str, mut is_true: impl AsyncFnMut() -> bool) {
     let end = Instant::now() + WITHIN;
     while !is_true().await {
         assert!(Instant::now() < end, "still waiting for: {what}");
+        // waits: a little between two looks
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
