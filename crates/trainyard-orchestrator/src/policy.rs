@@ -57,7 +57,7 @@ impl Default for Policy {
     fn default() -> Self {
         Policy {
             reconcile_jobs_max: 64,
-            due_every: Duration::from_secs(1),
+            due_every: Duration::from_secs(30),
             look_every: Duration::from_secs(2),
             boot_poll: Duration::from_millis(2),
             boot_deadline: Duration::from_secs(30),

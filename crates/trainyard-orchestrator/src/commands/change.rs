@@ -29,9 +29,6 @@ impl Orchestrator {
             changed.validate().map_err(|error| super::create::invalid(error).about(id))?;
             draft.job.set_labels(changed.labels);
             draft.job.set_limits(changed.limits);
-            if stored.job.state().name().is_end() && stored.job.state().claim().is_none() {
-                draft.rest();
-            }
             match draft.commit(core).await {
                 Ok(_) => break,
                 Err(error) if error.code == "contention" => {}

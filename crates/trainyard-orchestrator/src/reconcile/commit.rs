@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use trainyard_domain::{
     AttemptNumber, EventBody, Fact, IllegalTransition, Job, Machine, NewEvent, Notification,
-    NotificationKind, Phase, Status, Timestamp,
+    NotificationKind, Phase, Status, Timestamp, Wish,
 };
 use trainyard_storage::{Commit, StoredJob};
 
@@ -21,21 +21,20 @@ pub(crate) struct Draft {
     pub(crate) now: Timestamp,
     notifications: Vec<(Option<AttemptNumber>, Notification)>,
     machines: Vec<Machine>,
-    due: Option<Duration>,
 }
+
+/// A job that is not at rest is looked at again after this even if every bell and the queue itself were lost.
+const DUE_AFTER: Duration = Duration::from_secs(30);
 
 impl Draft {
     /// Changes of that job, from now on.
     pub(crate) fn of(stored: &StoredJob, now: Timestamp) -> Draft {
-        Draft {
-            before: stored.job.status(),
-            job: stored.job.clone(),
-            version: stored.version,
-            now,
-            notifications: Vec::new(),
-            machines: Vec::new(),
-            due: Some(Duration::from_secs(30)),
-        }
+        Draft::from(&stored.job, stored.version, now)
+    }
+
+    fn from(job: &Job, version: u64, now: Timestamp) -> Draft {
+        let (notifications, machines) = (Vec::new(), Vec::new());
+        Draft { before: job.status(), job: job.clone(), version, now, notifications, machines }
     }
 
     pub(crate) fn apply(&mut self, fact: &Fact) -> Result<(), Error> {
@@ -64,11 +63,6 @@ impl Draft {
         self.machines.push(machine);
     }
 
-    /// Takes the job out of the queue.
-    pub(crate) fn rest(&mut self) {
-        self.due = None;
-    }
-
     /// Writes it all, then rings for those who follow the job.
     pub(crate) async fn commit(self, core: &Arc<Core>) -> Result<StoredJobLite, Error> {
         let status = self.job.status();
@@ -82,7 +76,7 @@ impl Draft {
             attempt,
             body: EventBody::Notification(notification),
         }));
-        let due = self.due.map(|delay| self.now + delay);
+        let due = (!is_at_rest(&self.job)).then(|| self.now + DUE_AFTER);
         let commit = Commit {
             job: self.job.clone(),
             version: self.version,
@@ -107,16 +101,14 @@ pub(crate) struct StoredJobLite {
 impl StoredJobLite {
     /// More changes of the same job, within the same look.
     pub(crate) fn draft(&self, now: Timestamp) -> Draft {
-        Draft {
-            before: self.job.status(),
-            job: self.job.clone(),
-            version: self.version,
-            now,
-            notifications: Vec::new(),
-            machines: Vec::new(),
-            due: Some(Duration::from_secs(30)),
-        }
+        Draft::from(&self.job, self.version, now)
     }
+}
+
+/// Whether nothing is to be done until somebody asks: a job leaves the queue only when nothing of it is rented.
+fn is_at_rest(job: &Job) -> bool {
+    let wants_nothing = job.state().name().is_end() || job.wish() == Wish::Rest;
+    wants_nothing && job.state().claim().is_none()
 }
 
 fn illegal(job: &Job, error: IllegalTransition) -> Error {

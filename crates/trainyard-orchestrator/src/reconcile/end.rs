@@ -78,9 +78,6 @@ pub(super) async fn finish(
             draft.apply(&Fact::Returned { attempt: rental.attempt })?;
         }
     }
-    if draft.job.state().claim().is_none() {
-        draft.rest();
-    }
     let ended = draft.commit(core).await?;
     core.leave(ended.job.id());
     count_end(&ended);
@@ -125,7 +122,6 @@ pub(super) async fn give_back(
             let mut draft = Draft::of(&stored, core.clock.now());
             released(core, &mut draft, rental.attempt, &removed).await?;
             draft.apply(&Fact::Returned { attempt: rental.attempt })?;
-            draft.rest();
             draft.commit(core).await?;
             if matches!(stored.job.state(), JobState::Completed(_)) {
                 forget_kept(core, &stored).await;

@@ -20,6 +20,10 @@ pub(super) async fn order(core: &Arc<Core>, stored: StoredJob) -> Result<Option<
     {
         return queued(core, stored).await;
     }
+    if let Some(next) = provider.line.first() {
+        // Several slots may have come free with one bell.
+        core.queue.ring(&next);
+    }
     let name = OrderName::new(core.installation.id(), core.clock.ulid());
     let mut draft = Draft::of(&stored, core.clock.now());
     let attempt = draft.job.intend(name.clone(), info.name.clone(), draft.now).map_err(|error| {
