@@ -94,6 +94,15 @@ impl Failure {
         Failure::new(Exit::Failed, message)
     }
 
+    /// A failure that an error tells whole: its words are the message, what lies below it the detail.
+    pub(crate) fn of(error: &dyn std::error::Error) -> Failure {
+        let failure = Failure::failed(error.to_string());
+        match error.source() {
+            Some(cause) => failure.because(cause),
+            None => failure,
+        }
+    }
+
     /// Wrong usage: exit code 2.
     pub(crate) fn usage(message: impl Into<String>) -> Failure {
         Failure::new(Exit::Usage, message)

@@ -99,7 +99,9 @@ impl Screen {
             }
             "notification" if self.options.notifications => {
                 let text = |field: &str| event.data.get(field).and_then(Value::as_str).unwrap_or_default();
-                display.aside(|| note(format!("* {} {}", text("title"), text("message"))));
+                display.aside(|| {
+                    note(format!("* {}: {}", text("title").trim_end_matches('!'), text("message")))
+                });
             }
             _ => {
                 let change = self.training.take(event);
@@ -140,7 +142,7 @@ pub(crate) fn say_ended(status: &Status) -> Exit {
     if let Some(reason) = &status.reason {
         words.push_str(&format!(": {}", reason.message));
     }
-    if let Some(code) = status.exit_code.filter(|code| *code != 0) {
+    if let Some(code) = status.exit_code.filter(|code| *code != 0 && !words.contains("exit code")) {
         words.push_str(&format!(" (exit code {code})"));
     }
     note(words);
@@ -155,9 +157,9 @@ pub(crate) fn say_ended(status: &Status) -> Exit {
     if status.state == "completed" {
         return Exit::Done;
     }
-    if let Some(suggestion) = status.reason.as_ref().and_then(|reason| reason.suggestion.as_deref()) {
-        note(format!("what to do: {suggestion}"));
+    match status.reason.as_ref().and_then(|reason| reason.suggestion.as_deref()) {
+        Some(suggestion) => note(format!("what to do: {suggestion}")),
+        None => note(format!("its log: trainyard logs {}", status.job_id)),
     }
-    note(format!("its log: trainyard logs {}", status.job_id));
     Exit::JobFailed
 }

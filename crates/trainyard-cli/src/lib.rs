@@ -3,15 +3,20 @@
 //! [`main`] is all there is to call. Before it looks at the command line it asks whether this very binary was
 //! started as an agent beside a training, or as the built-in trainer: both are the same file, so a user ships one.
 //! Then `commands` (one file each) over `client` (the HTTP API), `follow` and `progress` (a job as it runs), `pack`
-//! and `job_spec` (what a job is made of), `out` (all that is written) and `exit` (the exit codes).
+//! and `job_spec` (what a job is made of), `config` and `embedded` (a server and what it is told), `out` (all that is
+//! written) and `exit` (the exit codes).
 
 mod client;
 mod commands;
+mod config;
+mod embedded;
 mod exit;
 mod follow;
 mod job_spec;
+mod log;
 mod out;
 mod pack;
+mod parent;
 mod progress;
 
 use std::process::ExitCode;
@@ -26,6 +31,10 @@ const DATA_DIR: &str = "trainyard-data";
 
 /// The program.
 pub fn main() -> ExitCode {
+    // Before anything that costs time: one of these is executed for every training.
+    if let Some(code) = trainyard::agent_entry() {
+        return code;
+    }
     let cli = match commands::Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

@@ -214,6 +214,8 @@ impl Display {
                 }
                 out::note(training.state_words());
             }
+            // A point may say nothing that is shown, such as a progress before the first step.
+            (Display::Lines { .. }, Change::Point) if training.line().is_empty() => {}
             (Display::Lines { last, held }, Change::Point) => {
                 if last.is_some_and(|last| last.elapsed() < LINE_EVERY) {
                     *held = Some(training.line());

@@ -1,17 +1,13 @@
 //! A job's events as they happen, across cut connections and restarts of the server: none missing, none twice.
 
-use std::collections::VecDeque;
-use std::pin::Pin;
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::{Stream, StreamExt};
-use reqwest::Method;
 use reqwest::header::ACCEPT;
+use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::{Api, JobEvent, SILENCE_MAX, SseParser};
+use super::{Api, JobEvent, SseConnection};
 use crate::exit::{Exit, Failure};
 use crate::out::note;
 
@@ -22,16 +18,13 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// Wait before the first try again.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 
-type Body = Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>>;
-
 /// The events of one job after a number.
 pub(crate) struct EventFeed<'a> {
     api: &'a Api,
     job: &'a str,
     after: u64,
     log: bool,
-    connection: Option<(Body, SseParser)>,
-    waiting: VecDeque<JobEvent>,
+    connection: Option<SseConnection>,
     away_since: Option<Instant>,
     pause: Duration,
     fruitful: bool,
@@ -47,7 +40,6 @@ impl<'a> EventFeed<'a> {
             after,
             log,
             connection: None,
-            waiting: VecDeque::new(),
             away_since: None,
             pause: PAUSE_MIN,
             fruitful: true,
@@ -58,20 +50,22 @@ impl<'a> EventFeed<'a> {
     /// The next event; none once the job has ended and everything was told. May be dropped and called again.
     pub(crate) async fn next(&mut self) -> Result<Option<JobEvent>, Failure> {
         loop {
-            if let Some(event) = self.waiting.pop_front() {
-                if !self.is_new(&event) {
-                    continue;
-                }
-                return Ok(Some(event));
-            }
-            if self.connection.is_none() {
+            let Some(connection) = &mut self.connection else {
                 if self.ended {
                     return Ok(None);
                 }
                 self.connect().await?;
                 continue;
+            };
+            let Some(event) = connection.next().await else {
+                self.connection = None;
+                continue;
+            };
+            self.fruitful = true;
+            self.pause = PAUSE_MIN;
+            if let Some(event) = decode(&event.data, &event.kind).filter(|event| self.is_new(event)) {
+                return Ok(Some(event));
             }
-            self.read().await;
         }
     }
 
@@ -111,8 +105,10 @@ impl<'a> EventFeed<'a> {
                 if self.away_since.take().is_some() {
                     note("the server is back");
                 }
+                // To a reader that comes back: nothing more will come.
+                self.ended |= response.status() == StatusCode::NO_CONTENT;
                 self.fruitful = false;
-                self.connection = Some((Box::pin(response.bytes_stream()), SseParser::default()));
+                self.connection = Some(SseConnection::new(response));
                 Ok(())
             }
             Ok(Err(failure)) => self.after_failure(failure).await,
@@ -147,28 +143,6 @@ impl<'a> EventFeed<'a> {
     async fn rest(&mut self) {
         tokio::time::sleep(self.pause).await;
         self.pause = (self.pause * 2).min(PAUSE_MAX);
-    }
-
-    /// Reads the next piece; a connection that ends, breaks or falls silent is let go.
-    async fn read(&mut self) {
-        let Some((body, parser)) = &mut self.connection else { return };
-        let piece = tokio::time::timeout(SILENCE_MAX, body.next()).await;
-        let Ok(Some(Ok(piece))) = piece else {
-            self.connection = None;
-            return;
-        };
-        match parser.push(&piece) {
-            Ok(events) => {
-                let events = events.into_iter().filter_map(|event| decode(&event.data, &event.kind));
-                let before = self.waiting.len();
-                self.waiting.extend(events);
-                if self.waiting.len() > before {
-                    self.fruitful = true;
-                    self.pause = PAUSE_MIN;
-                }
-            }
-            Err(_) => self.connection = None,
-        }
     }
 }
 

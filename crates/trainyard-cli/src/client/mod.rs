@@ -7,6 +7,8 @@
 mod artifact;
 mod events;
 mod sse;
+#[cfg(test)]
+mod tests;
 mod upload;
 mod wire;
 
@@ -24,9 +26,9 @@ use crate::out::Out;
 
 pub(crate) use artifact::{FetchedFile, VERIFY_MAX, fetch_artifact};
 pub(crate) use events::EventFeed;
-pub(crate) use sse::SseParser;
+pub(crate) use sse::SseConnection;
 pub(crate) use upload::upload;
-pub(crate) use wire::{Artifact, JobEvent, JobList, Status, Verification, value_f64};
+pub(crate) use wire::{Artifact, JobEvent, JobList, LogPart, Status, Verification, value_f64};
 
 /// Longest time to a connection: a server on this machine answers in milliseconds, one across the world in one second.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -44,6 +46,7 @@ pub(crate) struct ClientArgs {
     #[arg(
         long,
         env = "TRAINYARD_SERVER",
+        hide_env_values = true,
         default_value = "http://127.0.0.1:8000",
         value_name = "URL",
         help_heading = "Server"
@@ -256,7 +259,7 @@ async fn read_capped(mut response: Response) -> Result<Bytes, reqwest::Error> {
 }
 
 #[cfg(test)]
-mod tests {
+mod addresses {
     use super::*;
 
     #[test]

@@ -1,7 +1,16 @@
 //! `text/event-stream`, read as it comes in.
 //!
 //! Promises: the same events whatever the pieces the bytes come in; CR, LF and CRLF all end a line; comments are
-//! skipped. Leaves what an event means to its reader.
+//! skipped; a stream that falls silent is over. Leaves what an event means, and coming back, to its reader.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use reqwest::Response;
+
+use super::SILENCE_MAX;
 
 /// Longest event, in bytes: a log line batch of the server is far below.
 const EVENT_BYTES_MAX: usize = 16 << 20;
@@ -83,6 +92,35 @@ impl SseParser {
         let kind = std::mem::take(&mut self.kind);
         let data = std::mem::take(&mut self.data);
         std::mem::take(&mut self.has_data).then(|| SseEvent { kind, data, id: self.id.clone() })
+    }
+}
+
+/// An open stream of events.
+pub(crate) struct SseConnection {
+    body: Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>>,
+    parser: SseParser,
+    waiting: VecDeque<SseEvent>,
+}
+
+impl SseConnection {
+    /// The events of an answer's body.
+    pub(crate) fn new(response: Response) -> SseConnection {
+        SseConnection {
+            body: Box::pin(response.bytes_stream()),
+            parser: SseParser::default(),
+            waiting: VecDeque::new(),
+        }
+    }
+
+    /// The next event; none where the stream ended, broke, or fell silent. May be dropped and called again.
+    pub(crate) async fn next(&mut self) -> Option<SseEvent> {
+        loop {
+            if let Some(event) = self.waiting.pop_front() {
+                return Some(event);
+            }
+            let piece = tokio::time::timeout(SILENCE_MAX, self.body.next()).await.ok()??.ok()?;
+            self.waiting.extend(self.parser.push(&piece).ok()?);
+        }
     }
 }
 

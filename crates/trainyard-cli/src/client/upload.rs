@@ -4,7 +4,7 @@ use std::io::SeekFrom;
 use std::path::Path;
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE};
+use reqwest::header::{CONTENT_RANGE, CONTENT_TYPE};
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -50,7 +50,7 @@ pub(crate) async fn upload(
         Failure::usage(format!("the file `{}` cannot be read", path.display())).because(error)
     };
     let (sha256, bytes) = digest(path).await.map_err(|error| unreadable(&error))?;
-    let mut there = have(api, &sha256, bytes).await?;
+    let mut there = have(api, &sha256).await?;
     let mut sent = 0;
     let mut tries = 0;
     while !there.complete {
@@ -66,7 +66,7 @@ pub(crate) async fn upload(
             Err(failure) if failure.exit == Exit::Unreachable && tries < TRIES_MAX => {
                 tries += 1;
                 tokio::time::sleep(Duration::from_millis(200 << tries)).await;
-                there = have(api, &sha256, bytes).await?;
+                there = have(api, &sha256).await?;
             }
             Err(failure) => return Err(failure),
         }
@@ -113,8 +113,8 @@ async fn read_piece(path: &Path, from: u64, total: u64) -> std::io::Result<Vec<u
     Ok(piece)
 }
 
-/// How much of a file is there. `HEAD` answers with the number of bytes, 404 where there are none.
-async fn have(api: &Api, sha256: &str, bytes: u64) -> Result<Received, Failure> {
+/// How much of a file is there. `HEAD` answers with the number of bytes.
+async fn have(api: &Api, sha256: &str) -> Result<Received, Failure> {
     let request = api.request(Method::HEAD, &["inputs", sha256]).timeout(super::CALL_MAX);
     let response = request.send().await.map_err(|error| api.not_reached(&error))?;
     if response.status() == StatusCode::NOT_FOUND {
@@ -123,10 +123,9 @@ async fn have(api: &Api, sha256: &str, bytes: u64) -> Result<Received, Failure> 
     if !response.status().is_success() {
         return Err(api.refused(response).await);
     }
-    let number = |name: &str| response.headers().get(name)?.to_str().ok()?.parse::<u64>().ok();
-    let received = number("upload-offset").or_else(|| number(CONTENT_LENGTH.as_str())).unwrap_or(0);
-    let complete = response.status() == StatusCode::OK && received == bytes && bytes > 0;
-    Ok(Received { received, complete })
+    let text = |name: &str| response.headers().get(name)?.to_str().ok();
+    let received = text("upload-offset").and_then(|offset| offset.parse().ok()).unwrap_or(0);
+    Ok(Received { received, complete: text("upload-complete") == Some("?1") })
 }
 
 async fn put(api: &Api, sha256: &str, from: u64, total: u64, piece: Vec<u8>) -> Result<Received, Failure> {

@@ -113,6 +113,20 @@ pub(crate) struct VerifiedFile {
     pub(crate) actual: Option<String>,
 }
 
+/// A part of a log.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct LogPart {
+    /// Its text.
+    pub(crate) text: String,
+    /// Where the next part begins, in bytes.
+    pub(crate) next_offset: u64,
+    /// Bytes stored in all.
+    pub(crate) size: u64,
+    /// Whether nothing will follow after them.
+    pub(crate) complete: bool,
+}
+
 /// A page of jobs.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]

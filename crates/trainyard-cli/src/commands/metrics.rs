@@ -39,11 +39,7 @@ pub(crate) async fn run(args: Args) -> Outcome {
         out.json(&answer)?;
         return Ok(Exit::Done);
     }
-    let points: Vec<Value> = ["metrics", "points"]
-        .iter()
-        .map(|field| super::rows(&answer, field))
-        .find(|rows| !rows.is_empty())
-        .unwrap_or_default();
+    let points = super::rows(&answer, "points");
     let names = columns(&points);
     if names.is_empty() {
         note("nothing was logged yet");
@@ -65,8 +61,9 @@ pub(crate) async fn run(args: Args) -> Outcome {
 /// The names that stand in any point, the machine's own last.
 fn columns(points: &[Value]) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
-    for name in points.iter().filter_map(Value::as_object).flat_map(|point| point.keys()) {
-        if !matches!(name.as_str(), "step" | "ts" | "at" | "attempt" | "seq") && !names.contains(name) {
+    for (name, value) in points.iter().filter_map(Value::as_object).flatten() {
+        let counts = matches!(name.as_str(), "step" | "attempt" | "seq");
+        if !counts && value_f64(value).is_some() && !names.contains(name) {
             names.push(name.clone());
         }
     }
@@ -86,7 +83,7 @@ mod tests {
     #[test]
     fn loss_comes_first_and_the_machine_last() {
         let points = [
-            json!({"step": 1, "ts": "x", "epoch": 1, "loss": 2.0}),
+            json!({"step": 1, "ts": "x", "epoch": 1, "loss": 2.0, "learning_rate": null}),
             json!({"system/cpu": 3, "eval_loss": 1.0}),
         ];
         assert_eq!(super::columns(&points), ["loss", "epoch", "eval_loss", "system/cpu"]);

@@ -20,21 +20,20 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args) -> Outcome {
     let answer: Value = Api::new(&args.client)?.get(&["resources"], &[]).await?;
     let out = args.client.out();
-    let is_open = |machine: &Value| machine.get("gone_at").is_none_or(Value::is_null);
-    let machines: Vec<Value> = super::rows(&answer, "resources")
+    let is_open = |machine: &Value| machine.get("may_be_billed").and_then(Value::as_bool).unwrap_or(true);
+    let machines: Vec<Value> = super::rows(&answer, "machines")
         .into_iter()
         .filter(|machine| !args.open || is_open(machine))
         .collect();
     if out.json {
-        out.json(&if args.open { serde_json::json!({"resources": machines}) } else { answer })?;
+        out.json(&if args.open { serde_json::json!({"machines": machines}) } else { answer })?;
         return Ok(Exit::Done);
     }
     if machines.is_empty() {
         note(if args.open { "no machine can be billed" } else { "no machine was ever rented" });
         return Ok(Exit::Done);
     }
-    let fields =
-        ["order", "provider", "provider_job_id", "price_per_hour", "cost_usd", "placed_at", "gone_at"];
+    let fields = ["order", "provider", "provider_job_id", "price_per_hour", "cost", "placed_at", "gone_at"];
     let rows = machines.iter().map(|machine| fields.map(|field| super::cell(machine, field)).to_vec());
     out.line(out::table(&["ORDER", "PROVIDER", "MACHINE", "PER HOUR", "COST", "SINCE", "GONE"], rows))?;
     Ok(Exit::Done)

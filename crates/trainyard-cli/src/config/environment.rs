@@ -1,0 +1,110 @@
+//! The environment: `TRAINYARD_` and the key's place in the file in capitals, `TRAINYARD_LOCAL_SLOTS`. Lists are
+//! separated by commas.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use super::FileConfig;
+use crate::exit::Failure;
+
+/// The beginnings of variables that belong to the sections of the file: a typo after them is named.
+const SECTIONS: [&str; 5] = [
+    "TRAINYARD_SERVER_",
+    "TRAINYARD_LOCAL_",
+    "TRAINYARD_INPUTS_",
+    "TRAINYARD_RETENTION_",
+    "TRAINYARD_LIMITS_",
+];
+
+/// The environment as it was when the program started.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Environment(BTreeMap<String, String>);
+
+impl Environment {
+    /// Of this process. Variables that are not UTF-8 are none of ours.
+    pub(crate) fn read() -> Environment {
+        Environment(
+            std::env::vars_os()
+                .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
+                .collect(),
+        )
+    }
+
+    /// Of a test.
+    #[cfg(test)]
+    pub(crate) fn of(variables: &[(&str, &str)]) -> Environment {
+        Environment(variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
+    }
+
+    /// A variable that is set to something.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// Puts what is set over what the file says.
+    pub(crate) fn apply(&self, config: &mut FileConfig) -> Result<(), Failure> {
+        let mut reader = Reader { environment: self, known: Vec::new() };
+        reader.put("TRAINYARD_LISTEN", &mut config.listen)?;
+        reader.put("TRAINYARD_DATA", &mut config.data)?;
+        reader.put("TRAINYARD_SERVER_PUBLIC_URL", &mut config.server.public_url)?;
+        reader.put_list("TRAINYARD_SERVER_ALLOWED_HOSTS", &mut config.server.allowed_hosts);
+        reader.put_list("TRAINYARD_SERVER_ALLOWED_ORIGINS", &mut config.server.allowed_origins);
+        reader.put("TRAINYARD_LOCAL_ENABLED", &mut config.local.enabled)?;
+        reader.put("TRAINYARD_LOCAL_SLOTS", &mut config.local.slots)?;
+        reader.put("TRAINYARD_LOCAL_USE_GPUS", &mut config.local.use_gpus)?;
+        let mut paths = Vec::new();
+        reader.put_list("TRAINYARD_INPUTS_ALLOWED_PATHS", &mut paths);
+        if !paths.is_empty() {
+            config.inputs.allowed_paths = paths.into_iter().map(PathBuf::from).collect();
+        }
+        reader.put("TRAINYARD_INPUTS_MAX_BYTES", &mut config.inputs.max_bytes)?;
+        reader.put("TRAINYARD_RETENTION_TELEMETRY_DAYS", &mut config.retention.telemetry_days)?;
+        reader.put("TRAINYARD_RETENTION_JOBS_DAYS", &mut config.retention.jobs_days)?;
+        reader.put("TRAINYARD_LIMITS_MAX_DURATION_S", &mut config.limits.max_duration_s)?;
+        reader.put("TRAINYARD_LIMITS_ARTIFACT_MAX_BYTES", &mut config.limits.artifact_max_bytes)?;
+        reader.put("TRAINYARD_LIMITS_LOG_MAX_BYTES", &mut config.limits.log_max_bytes)?;
+        reader.name_the_unknown()
+    }
+}
+
+struct Reader<'a> {
+    environment: &'a Environment,
+    known: Vec<&'static str>,
+}
+
+impl Reader<'_> {
+    fn put<T>(&mut self, name: &'static str, slot: &mut Option<T>) -> Result<(), Failure>
+    where
+        T: FromStr,
+        T::Err: std::error::Error + 'static,
+    {
+        self.known.push(name);
+        let Some(text) = self.environment.get(name) else { return Ok(()) };
+        let value = text.parse().map_err(|error: T::Err| {
+            Failure::usage(format!("the environment variable {name} cannot be used: `{text}`"))
+                .because(&error)
+        })?;
+        *slot = Some(value);
+        Ok(())
+    }
+
+    fn put_list(&mut self, name: &'static str, slot: &mut Vec<String>) {
+        self.known.push(name);
+        if let Some(text) = self.environment.get(name) {
+            *slot =
+                text.split(',').map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect();
+        }
+    }
+
+    fn name_the_unknown(&self) -> Result<(), Failure> {
+        let unknown = self.environment.0.keys().find(|name| {
+            SECTIONS.iter().any(|section| name.starts_with(section)) && !self.known.contains(&name.as_str())
+        });
+        match unknown {
+            Some(name) => Err(Failure::usage(format!("the environment variable {name} is not known"))
+                .hint(format!("known are {}", self.known.join(", ")))),
+            None => Ok(()),
+        }
+    }
+}

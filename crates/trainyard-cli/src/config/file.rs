@@ -1,0 +1,89 @@
+//! The keys of `trainyard.toml`.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::exit::Failure;
+
+/// The whole file. Every key may be left out.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct FileConfig {
+    /// Where to listen.
+    pub(crate) listen: Option<String>,
+    /// The data directory.
+    pub(crate) data: Option<PathBuf>,
+    pub(crate) server: ServerSection,
+    pub(crate) local: LocalSection,
+    pub(crate) inputs: InputsSection,
+    pub(crate) retention: RetentionSection,
+    pub(crate) limits: LimitsSection,
+}
+
+/// `[server]`: how it is reached, and by whom.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ServerSection {
+    /// The URL under which users reach it, where a proxy stands before it.
+    pub(crate) public_url: Option<String>,
+    /// Further good values of `Host`.
+    pub(crate) allowed_hosts: Vec<String>,
+    /// Further good values of `Origin`.
+    pub(crate) allowed_origins: Vec<String>,
+}
+
+/// `[local]`: this machine as a provider.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct LocalSection {
+    /// Whether jobs can be submitted to it; yes by default.
+    pub(crate) enabled: Option<bool>,
+    /// Trainings at once where no GPU can be used; one for every two cores by default.
+    pub(crate) slots: Option<u32>,
+    /// Whether GPUs are looked for; yes by default.
+    pub(crate) use_gpus: Option<bool>,
+}
+
+/// `[inputs]`: what may be read and uploaded.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct InputsSection {
+    /// Directories that `path:` sources may lie under; none by default.
+    pub(crate) allowed_paths: Vec<PathBuf>,
+    /// Largest upload, in bytes.
+    pub(crate) max_bytes: Option<u64>,
+}
+
+/// `[retention]`: how long what is kept, in days.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RetentionSection {
+    /// Metrics, progress and log positions of ended jobs.
+    pub(crate) telemetry_days: Option<u64>,
+    /// Ended jobs with their artifacts; for ever by default.
+    pub(crate) jobs_days: Option<u64>,
+}
+
+/// `[limits]`: what a job may ask for at most, and how large what it leaves may be.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct LimitsSection {
+    /// Highest `limits.max_duration_s` of a job.
+    pub(crate) max_duration_s: Option<u64>,
+    /// Largest artifact, in bytes.
+    pub(crate) artifact_max_bytes: Option<u64>,
+    /// Most of a log that is kept, in bytes.
+    pub(crate) log_max_bytes: Option<u64>,
+}
+
+impl FileConfig {
+    /// Reads a file. A relative path in it is relative to where the server runs.
+    pub(crate) fn read(path: &Path) -> Result<FileConfig, Failure> {
+        let wrong = |error: &dyn std::error::Error| {
+            Failure::usage(format!("the configuration `{}` cannot be used", path.display())).because(error)
+        };
+        let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
+        toml::from_str(&text).map_err(|error| wrong(&error))
+    }
+}
