@@ -104,6 +104,24 @@ impl Bound {
     /// Where the workers cannot be started.
     pub async fn run(self, orchestrator: Orchestrator, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         let (leave, leaving) = watch::channel(false);
+        let server = self.start(orchestrator, leaving)?;
+        let handle = server.handle();
+        let mut server = std::pin::pin!(server);
+        tokio::select! {
+            result = &mut server => return result,
+            () = shutdown => {}
+        }
+        let _ = leave.send(true);
+        let (result, ()) = tokio::join!(server, handle.stop(true));
+        result
+    }
+
+    /// Starts the workers. Apart from `run`, whose future may be spawned: what builds them may not cross threads.
+    fn start(
+        self,
+        orchestrator: Orchestrator,
+        leaving: watch::Receiver<bool>,
+    ) -> io::Result<actix_web::dev::Server> {
         let state = web::Data::new(AppState::new(orchestrator, self.config.clone(), leaving));
         let limits = self.config.connections;
         let workers = self.config.workers.max(1);
@@ -129,16 +147,7 @@ impl Bound {
         for listener in self.listeners {
             server = server.listen(listener)?;
         }
-        let server = server.run();
-        let handle = server.handle();
-        let mut server = std::pin::pin!(server);
-        tokio::select! {
-            result = &mut server => return result,
-            () = shutdown => {}
-        }
-        let _ = leave.send(true);
-        let (result, ()) = tokio::join!(server, handle.stop(true));
-        result
+        Ok(server.run())
     }
 }
 

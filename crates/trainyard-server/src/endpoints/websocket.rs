@@ -8,6 +8,7 @@ use super::{Answer, job_id};
 use crate::error::ApiError;
 use crate::query::Query;
 use crate::state::AppState;
+use crate::stream::frame_limit;
 use crate::stream::websocket::{self, Socket};
 
 /// The subprotocol that we speak; the other one that a client may offer bears its token.
@@ -36,6 +37,9 @@ pub(crate) async fn handle(state: Data<AppState>, request: HttpRequest, payload:
     let guard = state.open_stream()?;
     let opened = websocket::open(&state, &id, after).await?;
     let asks = request.headers().contains_key(header::UPGRADE);
+    let payload = frame_limit::limited(&request, payload, state.config.streams.frame_bytes_max)
+        .await
+        .map_err(|_| ApiError::internal())?;
     let (response, session, messages) = actix_ws::handle_with_protocols(&request, payload, &[PROTOCOL])
         .map_err(|error| no_handshake(asks, &error.to_string()))?;
     let socket = Socket::new(&state, session, messages, opened.events, log, guard);

@@ -91,14 +91,13 @@ impl Follower {
                 _ = self.leaving.wait_for(|leaving| *leaving) => return None,
             }
             // However many events there are, the log is read once.
-            while let Some(event) = self.events.next().now_or_never() {
+            while !self.over
+                && let Some(event) = self.events.next().now_or_never()
+            {
                 match event {
                     Some(Ok(_)) => {}
                     Some(Err(_)) => return None,
-                    None => {
-                        self.over = true;
-                        break;
-                    }
+                    None => self.over = true,
                 }
             }
             self.ready = Some(self.read(self.next).await?);

@@ -1,6 +1,7 @@
 //! What goes on after the answer has begun: WebSocket, server-sent events, a followed log.
 
 pub(crate) mod event_source;
+pub(crate) mod frame_limit;
 pub(crate) mod log_follow;
 mod sse;
 pub(crate) mod websocket;

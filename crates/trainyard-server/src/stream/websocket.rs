@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use actix_web::error::PayloadError;
 use actix_ws::{CloseCode, CloseReason, Item, Message, MessageStream, ProtocolError, Session};
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -215,6 +216,7 @@ impl Socket {
             )) => Ok(()),
             Some(Ok(Message::Close(_))) => Err(End::Goodbye),
             Some(Err(ProtocolError::Overflow)) => Err(End::Broken(CloseCode::Size)),
+            Some(Err(ProtocolError::Io(error))) if is_overflow(&error) => Err(End::Broken(CloseCode::Size)),
             Some(Err(ProtocolError::Io(_))) | None => Err(End::Lost),
             Some(Err(_)) => Err(End::Broken(CloseCode::Protocol)),
         }
@@ -238,6 +240,12 @@ impl Socket {
         }
         Ok(())
     }
+}
+
+/// Whether the frame limit cut the stream off.
+fn is_overflow(error: &std::io::Error) -> bool {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<PayloadError>());
+    matches!(cause, Some(PayloadError::Overflow))
 }
 
 fn sent(result: Result<Result<(), actix_ws::Closed>, tokio::time::error::Elapsed>) -> Result<(), End> {

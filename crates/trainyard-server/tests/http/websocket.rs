@@ -1,0 +1,137 @@
+//! The WebSocket, frame by frame.
+
+use std::time::Duration;
+
+use trainyard_domain::{AttemptNumber, EventBody, Progress};
+use trainyard_storage::{Telemetry, TelemetryItem};
+
+use crate::client::{Frame, WebSocket};
+use crate::rig::{rig, rig_with};
+
+const PATH: &str = "/ws/training/jobs/job_1";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_job_is_followed_to_its_end() {
+    let rig = rig().await;
+    rig.running("job_1").await;
+    let last = rig.events("job_1").await.len() as u64;
+    let mut socket = WebSocket::open(&rig.address, PATH, "").await.unwrap();
+    let connected = socket.json().await;
+    assert_eq!((&connected["type"], &connected["seq"]), (&"connected".into(), &last.into()));
+    let status = socket.json().await;
+    assert_eq!((&status["type"], &status["seq"]), (&"status".into(), &last.into()));
+    assert_eq!(status["data"]["state"], "running");
+    rig.points("job_1", 1, &[0.5]).await;
+    let metrics = socket.json().await;
+    assert_eq!(metrics["data"]["loss"], 0.5);
+    assert_eq!((&metrics["seq"], &metrics["attempt"]), (&(last + 1).into(), &1.into()));
+    socket.send(1, b"ping").await;
+    assert_eq!(socket.next().await, Frame::Text(r#"{"type":"pong"}"#.to_owned()));
+    socket.send(9, b"abc").await;
+    assert_eq!(socket.next().await, Frame::Pong(b"abc".to_vec()));
+    rig.complete("job_1", None).await;
+    let (texts, end) = socket.rest().await;
+    assert_eq!(texts.last().unwrap()["data"]["state"], "completed");
+    assert_eq!(end, Frame::Close(1000, String::new()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replay_goes_on_after_the_number_and_an_ended_job_is_told_whole() {
+    let rig = rig().await;
+    rig.running("job_1").await;
+    rig.points("job_1", 1, &[3.0, 2.0, 1.0]).await;
+    rig.complete("job_1", None).await;
+    let last = rig.events("job_1").await.len() as u64;
+    let numbers =
+        |texts: &[serde_json::Value]| texts.iter().map(|t| t["seq"].as_u64().unwrap()).collect::<Vec<_>>();
+    let mut socket = WebSocket::open(&rig.address, &format!("{PATH}?after=2"), "").await.unwrap();
+    let (texts, end) = socket.rest().await;
+    assert_eq!(texts[0]["type"], "connected");
+    assert_eq!(numbers(&texts[1..]), (3..=last).collect::<Vec<_>>());
+    assert_eq!(end, Frame::Close(1000, String::new()));
+    let mut socket = WebSocket::open(&rig.address, PATH, "").await.unwrap();
+    let (texts, end) = socket.rest().await;
+    assert_eq!(texts[1]["data"]["state"], "completed");
+    assert_eq!(numbers(&texts[2..]), (1..=last).collect::<Vec<_>>());
+    assert_eq!(end, Frame::Close(1000, String::new()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_followed_is_refused_before_the_upgrade() {
+    let rig = rig().await;
+    let refused = WebSocket::open(&rig.address, PATH, "").await.err().unwrap();
+    assert_eq!(refused.refused(404, "job_not_found")["job_id"], "job_1");
+    rig.create("job_1").await;
+    rig.call("GET", PATH, "").await.refused(426, "not_a_websocket");
+    let refused = WebSocket::open(&rig.address, &format!("{PATH}?after=x"), "").await.err().unwrap();
+    refused.refused(400, "invalid_parameter");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_texts_come_in_several_frames_and_logs_only_where_asked_for() {
+    let rig = rig_with(|config| config.streams.frame_bytes_max = 1000).await;
+    rig.running("job_1").await;
+    let id: trainyard_domain::JobId = "job_1".parse().unwrap();
+    let text = "ä".repeat(5000);
+    rig.logs.write_at(&id, 0, text.clone().into()).await.unwrap();
+    let span = trainyard_domain::LogSpan { offset: 0, len: text.len() as u32 };
+    let bodies =
+        [EventBody::Log(span), EventBody::Progress(Progress { fraction: Some(0.5), ..Progress::default() })];
+    let items = bodies.map(|body| TelemetryItem { at: rig.orchestrator.now(), body }).to_vec();
+    rig.storage
+        .append(Telemetry { job_id: id, attempt: AttemptNumber::FIRST, cursor: 2, items })
+        .await
+        .unwrap();
+    let mut with = WebSocket::open(&rig.address, &format!("{PATH}?after=1&log=true"), "").await.unwrap();
+    let mut without = WebSocket::open(&rig.address, &format!("{PATH}?after=1"), "").await.unwrap();
+    assert_eq!(with.json().await["type"], "connected");
+    assert_eq!(with.json().await["data"]["text"], text);
+    assert_eq!(with.json().await["type"], "progress");
+    assert_eq!(without.json().await["type"], "connected");
+    assert_eq!(without.json().await["seq"], 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_peer_is_dropped_and_a_rude_one_is_told() {
+    let rig = rig_with(|config| {
+        config.streams.ping_every = Duration::from_millis(100);
+        config.streams.silence_max = Duration::from_millis(500);
+    })
+    .await;
+    rig.running("job_1").await;
+    let mut silent = WebSocket::open(&rig.address, PATH, "").await.unwrap();
+    let (texts, end) = silent.rest().await;
+    assert_eq!(texts.len(), 2);
+    assert_eq!(end, Frame::Gone);
+    let mut rude = WebSocket::open(&rig.address, PATH, "").await.unwrap();
+    rude.raw(&[0x81, 0xff, 0, 0, 0, 0, 0x40, 0, 0, 0, 1, 2, 3, 4]).await;
+    assert_eq!(rude.rest().await.1, Frame::Close(1009, String::new()));
+    let mut unmasked = WebSocket::open(&rig.address, PATH, "").await.unwrap();
+    unmasked.raw(&[0x81, 0x01, b'x']).await;
+    assert_eq!(unmasked.rest().await.1, Frame::Close(1002, String::new()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_readers_get_every_event_in_order() {
+    const READERS: usize = 100;
+    const POINTS: u64 = 50;
+    let rig = rig().await;
+    rig.running("job_1").await;
+    let mut sockets = Vec::new();
+    for _ in 0..READERS {
+        let mut socket = WebSocket::open(&rig.address, PATH, "").await.unwrap();
+        socket.json().await;
+        socket.json().await;
+        sockets.push(socket);
+    }
+    let first = rig.events("job_1").await.len() as u64 + 1;
+    for step in 1..=POINTS {
+        rig.points("job_1", step, &[1.0]).await;
+    }
+    let readings = sockets.into_iter().map(|mut socket| async move {
+        for seq in first..first + POINTS {
+            assert_eq!(socket.json().await["seq"], seq);
+        }
+    });
+    futures_util::future::join_all(readings).await;
+}
