@@ -25,6 +25,8 @@ mod daemon;
 mod entry;
 #[cfg(unix)]
 mod process;
+#[cfg(unix)]
+mod random;
 #[cfg(target_os = "linux")]
 #[path = "linux.rs"]
 mod system;

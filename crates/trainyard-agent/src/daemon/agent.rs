@@ -1,7 +1,6 @@
 //! The agent's own state: who it is, the attempt it serves, when it was last spoken to, whether it leaves.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -47,9 +46,7 @@ pub(crate) struct Agent {
 
 impl Agent {
     pub(super) fn new(options: Options) -> io::Result<Agent> {
-        // Not from the cryptography library: seeding its generator costs 30 ms, and this is no secret.
-        let mut boot = [0; 16];
-        File::open("/dev/urandom")?.read_exact(&mut boot)?;
+        let boot = crate::random::bytes::<16>()?;
         let keep = options.keep.map(std::path::absolute).transpose()?;
         let layout = Layout::new(std::path::absolute(options.root)?, keep);
         // An agent of before is dead: what it began is not gone on with.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use trainyard_domain::{JobId, Sha256};
 
-use super::place;
+use super::{keep, place};
 
 /// The directories of one agent.
 #[derive(Debug, Clone)]
@@ -77,6 +77,11 @@ impl Layout {
         }
     }
 
+    /// Checkpoints saved out of the output directory, beside that.
+    pub(crate) fn saved_dir(&self, job: &JobId) -> PathBuf {
+        self.checkpoint_dir(job).with_file_name("saved-checkpoints")
+    }
+
     /// Whose checkpoints lie inside the root.
     fn job_file(&self) -> PathBuf {
         self.root.join("job")
@@ -100,12 +105,13 @@ impl Layout {
         let same_job = fs::read_to_string(self.job_file()).is_ok_and(|name| name == job.as_str());
         if !same_job && self.keep.is_none() {
             place::remove(&self.checkpoint_dir(job))?;
+            place::remove(&self.saved_dir(job))?;
         }
         place::replace(&self.job_file(), job.as_str().as_bytes())?;
         for new in [self.input_dir(), self.work_dir(), self.output_dir(), self.checkpoint_dir(job)] {
             fs::create_dir_all(new)?;
         }
-        Ok(())
+        keep::restore(&self.saved_dir(job), &self.checkpoint_dir(job))
     }
 
     /// Removes everything in the root, and the root itself if nobody holds it. What is kept elsewhere stays.

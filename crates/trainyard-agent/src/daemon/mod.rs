@@ -12,6 +12,7 @@ mod environment;
 mod http;
 mod inputs;
 mod journal;
+mod keep;
 mod layout;
 mod manifest;
 mod output;

@@ -146,9 +146,8 @@ fn environment(
     for (name, value) in &start.secrets {
         all.push((name.as_str().to_owned(), value.expose_secret().to_owned()));
     }
-    let no_proxy = all.iter().rev().find(|(name, _)| name.eq_ignore_ascii_case("NO_PROXY"));
-    let no_proxy = no_proxy.map(|(_, value)| value.clone());
-    all.extend(attempt.sources().environment(no_proxy.as_deref()));
+    let hooks = attempt.sources().environment(&all);
+    all.extend(hooks);
     all.extend(datasets);
     let job = start.job_id.as_str();
     let order = agent.order();

@@ -1,22 +1,33 @@
 //! What watches the training: its metrics, progress and checkpoints, written into the journal as they come.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use trainyard_connector::CheckpointInfo;
+use trainyard_connector::{AgentEventBody, CheckpointInfo};
 
 use super::attempt::Start;
 use super::journal::Journal;
+use super::keep;
 use super::layout::Layout;
-use crate::watch::{Ending, OUTPUT_PREFIX, OutputFeed, OutputSink, WatchConfig, Watcher, WatcherHandle};
+use crate::watch::{
+    Ending, OUTPUT_PREFIX, OutputFeed, OutputSink, WatchConfig, Watcher, WatcherHandle, checkpoint_dir,
+};
+
+/// What the hook writes into, beside its directory.
+const HOOK_FILE: &str = "hook.jsonl";
+/// The callback for Hugging Face's `Trainer`, as Python imports it by itself.
+const HOOK: &str = include_str!("../../hook/sitecustomize.py");
 
 /// The sources of one attempt.
 #[derive(Debug)]
 pub(crate) struct Sources {
     sink: OutputSink,
     environment: Vec<(String, String)>,
+    /// The directory with the hook in it.
+    hook: Option<PathBuf>,
     state: Mutex<State>,
 }
 
@@ -32,23 +43,22 @@ impl Sources {
     pub(super) fn begin(layout: &Layout, start: &Start, journal: Arc<Journal>) -> io::Result<Sources> {
         let dir = layout.watch_dir();
         std::fs::create_dir_all(&dir)?;
-        let mut config = WatchConfig::new(
-            layout.metrics_file(),
-            layout.output_dir(),
-            layout.checkpoint_dir(&start.job_id),
-        );
+        let checkpoints = layout.checkpoint_dir(&start.job_id);
+        let mut config = WatchConfig::new(layout.metrics_file(), layout.output_dir(), checkpoints);
         config.pattern.clone_from(&start.spec.checkpoints.pattern);
-        config.token_file = start.spec.trainer.hook.then(|| dir.join("status-token"));
         config.gpus.clone_from(&start.gpus);
-        let (handle, mut events) = Watcher::start(&config);
-        let follow = tokio::spawn(async move {
-            while let Some(event) = events.recv().await {
-                journal.append(event);
-            }
-        });
+        let hook = if start.spec.trainer.hook { Some(place_hook(&dir)?) } else { None };
+        if hook.is_some() {
+            config.token_file = Some(dir.join("status-token"));
+            config.hook_file = Some(dir.join(HOOK_FILE));
+        }
+        let (handle, events) = Watcher::start(&config);
+        let (saved, keep) = (layout.saved_dir(&start.job_id), start.spec.checkpoints.keep as usize);
+        let follow = tokio::spawn(follow(events, journal, Saver { config, saved, keep }));
         let environment =
             handle.env().iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-        Ok(Sources { sink: handle.sink(), environment, state: Mutex::new(State::Watching(handle, follow)) })
+        let sink = handle.sink();
+        Ok(Sources { sink, environment, hook, state: Mutex::new(State::Watching(handle, follow)) })
     }
 
     /// Takes the training's output.
@@ -56,14 +66,25 @@ impl Sources {
         self.sink.feed()
     }
 
-    /// Variables with which programs that know nothing of us tell more. They go to our loopback port, past any proxy.
-    pub(super) fn environment(&self, no_proxy: Option<&str>) -> Vec<(String, String)> {
+    /// Variables with which programs that know nothing of us tell more, given those that the training has already.
+    /// What they tell goes to our loopback port, past any proxy.
+    pub(super) fn environment(&self, given: &[(String, String)]) -> Vec<(String, String)> {
+        let has =
+            |name: &str| given.iter().rev().find(|(given, _)| given == name).map(|(_, value)| value.as_str());
         let mut all = self.environment.clone();
         if !all.is_empty() {
-            let around = no_proxy.filter(|list| !list.is_empty()).map(|list| format!("{list},"));
-            let list = format!("{}127.0.0.1", around.unwrap_or_default());
-            all.push(("NO_PROXY".to_owned(), list.clone()));
-            all.push(("no_proxy".to_owned(), list));
+            let around = has("no_proxy").or_else(|| has("NO_PROXY")).filter(|list| !list.is_empty());
+            let list = around.map_or_else(|| "127.0.0.1".to_owned(), |list| format!("{list},127.0.0.1"));
+            all.extend(["NO_PROXY", "no_proxy"].map(|name| (name.to_owned(), list.clone())));
+        }
+        if let Some(hook) = &self.hook {
+            let mut path = hook.to_string_lossy().into_owned();
+            if let Some(more) = has("PYTHONPATH").filter(|more| !more.is_empty()) {
+                path.push(':');
+                path.push_str(more);
+            }
+            let file = hook.with_file_name(HOOK_FILE).to_string_lossy().into_owned();
+            all.extend([("PYTHONPATH".to_owned(), path), ("TRAINYARD_HOOK_FILE".to_owned(), file)]);
         }
         all
     }
@@ -96,5 +117,43 @@ impl Sources {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Puts the hook into a directory of its own.
+fn place_hook(dir: &Path) -> io::Result<PathBuf> {
+    let hook = dir.join("hook");
+    std::fs::create_dir_all(&hook)?;
+    std::fs::write(hook.join("sitecustomize.py"), HOOK)?;
+    Ok(hook)
+}
+
+/// Writes what is told into the journal, and saves checkpoints that would go with the output directory.
+async fn follow(mut events: mpsc::Receiver<AgentEventBody>, journal: Arc<Journal>, saver: Saver) {
+    let saver = Arc::new(saver);
+    while let Some(event) = events.recv().await {
+        if let AgentEventBody::Checkpoint(info) = &event
+            && let Some(name) = info.path.strip_prefix(OUTPUT_PREFIX)
+        {
+            let (saver, path, name) = (Arc::clone(&saver), info.path.clone(), name.to_owned());
+            let saved = tokio::task::spawn_blocking(move || saver.save(&path, &name)).await;
+            if let Ok(Err(error)) = saved {
+                super::complain(&format!("the checkpoint {} could not be saved: {error}", info.path));
+            }
+        }
+        journal.append(event);
+    }
+}
+
+/// Where checkpoints of the output directory are saved, and how many.
+struct Saver {
+    config: WatchConfig,
+    saved: PathBuf,
+    keep: usize,
+}
+
+impl Saver {
+    fn save(&self, path: &str, name: &str) -> io::Result<()> {
+        keep::save(&checkpoint_dir(&self.config, path), &self.saved, name, self.keep)
     }
 }

@@ -204,9 +204,7 @@ impl Reader {
 }
 
 fn new_token() -> io::Result<String> {
-    let mut bytes = [0_u8; 32];
-    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| io::Error::other("no random numbers"))?;
-    Ok(hex::encode(bytes))
+    Ok(hex::encode(crate::random::bytes::<32>()?))
 }
 
 fn write_private(path: &Path, text: &str) -> io::Result<()> {

@@ -18,6 +18,8 @@ crate::tests![
     a_pause_stops_every_descendant_and_a_resume_goes_on,
     a_stop_ends_a_paused_training,
     a_checkpoint_is_told_and_resumed_from,
+    a_checkpoint_among_the_outputs_outlives_the_attempt,
+    the_trainers_hook_tells_and_hides_nothing,
     a_program_that_is_not_there_is_named,
 ];
 
@@ -237,6 +239,76 @@ async fn a_checkpoint_is_told_and_resumed_from() {
     rig.client.start(&order).await.unwrap();
     let note = rig.exit().await.note.unwrap();
     assert!(note.contains("checkpoint-99"), "{note}");
+}
+
+async fn a_checkpoint_among_the_outputs_outlives_the_attempt() {
+    let mut rig = Rig::new();
+    let script = "echo from=$TRAINYARD_RESUME_FROM=; d=$TRAINYARD_OUTPUT_DIR/checkpoint-7; mkdir -p $d; \
+                  echo weights > $d/model; echo '{\"global_step\": 7}' > $d/trainer_state.json; exec sleep 60";
+    let mut order = shell(script);
+    rig.client.start(&order).await.unwrap();
+    until("the checkpoint is told", async || {
+        let batch = rig.client.events(0, Duration::ZERO).await.unwrap();
+        batch.events.iter().any(|event| matches!(event.body, AgentEventBody::Checkpoint(_)))
+    })
+    .await;
+    // The agent dies; another one, in another boot, takes the job up again.
+    rig.restart();
+    order.attempt = AttemptNumber::from(2);
+    let client = rig.client();
+    client.start(&order).await.unwrap();
+    let kept = rig.own_text("keep/job/checkpoints/checkpoint-7");
+    until("the second attempt begins", async || !client.log(0, 100).await.unwrap().is_empty()).await;
+    assert_eq!(client.log(0, 1000).await.unwrap(), format!("from={kept}=\n"));
+    assert_eq!(
+        std::fs::read_to_string(rig.own("keep/job/checkpoints/checkpoint-7/model")).unwrap(),
+        "weights\n"
+    );
+}
+
+/// As much of Hugging Face's library as the hook touches.
+const TRANSFORMERS: &str = "
+class TrainerCallback: pass
+class State:
+    def __init__(self, step): self.global_step, self.max_steps, self.is_world_process_zero = step, 4, True
+class Trainer:
+    def __init__(self, name): self.name, self.callbacks = name, []
+    def add_callback(self, callback): self.callbacks.append(callback)
+    def train(self):
+        for step in range(1, 5):
+            for callback in self.callbacks:
+                callback.on_log(None, State(step), None, logs={'loss': 1.0 / step, 'text': 'x', 'bad': float('nan')})
+";
+
+async fn the_trainers_hook_tells_and_hides_nothing() {
+    let rig = Rig::new();
+    let library = rig.own("library");
+    std::fs::create_dir_all(library.join("transformers")).unwrap();
+    std::fs::write(library.join("transformers/__init__.py"), "").unwrap();
+    std::fs::write(library.join("transformers/trainer.py"), TRANSFORMERS).unwrap();
+    std::fs::write(library.join("sitecustomize.py"), "import builtins; builtins.hidden = 'ran'").unwrap();
+    let script =
+        "from transformers.trainer import Trainer\nt = Trainer('mine')\nt.train()\nprint(hidden, t.name)";
+    for (attempt, hook) in [(1, true), (2, false)] {
+        let mut order = command(&["python3", "-c", script]);
+        order.attempt = AttemptNumber::from(attempt);
+        order.spec.trainer.hook = hook;
+        let path = library.to_str().unwrap().to_owned();
+        order.spec.environment.env.insert("PYTHONPATH".to_owned(), path);
+        rig.client.start(&order).await.unwrap();
+        assert_eq!(rig.exit().await.code, 0, "{}", rig.log().await);
+        assert_eq!(rig.log().await, "ran mine\n");
+        let events = rig.events().await;
+        let points: Vec<(Option<u64>, f64)> = events
+            .iter()
+            .filter_map(|event| match &event.body {
+                AgentEventBody::Metrics(point) => Some((point.step, point.get("loss")?)),
+                _ => None,
+            })
+            .collect();
+        let expected = [(Some(1), 1.0), (Some(2), 0.5), (Some(3), 1.0 / 3.0), (Some(4), 0.25)];
+        assert_eq!(points, if hook { &expected[..] } else { &[] });
+    }
 }
 
 async fn a_program_that_is_not_there_is_named() {

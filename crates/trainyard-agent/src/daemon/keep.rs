@@ -1,0 +1,96 @@
+//! Checkpoints that a training writes among its outputs, kept for the attempt after it.
+//!
+//! The checkpoint directory outlives an attempt, the output directory does not; but many programs know only one
+//! directory and write their checkpoints beside their results. A complete one is therefore saved at once, by links
+//! where the file system has them, so that it is there even if the next thing that happens is the agent's death.
+//! The next attempt finds it in its checkpoint directory, at the same name.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::place;
+
+/// Saves a complete checkpoint under its name, and of those saved only the newest `keep`.
+pub(super) fn save(from: &Path, saved: &Path, name: &str, keep: usize) -> io::Result<()> {
+    let Some(inside) = place::inside(name) else { return Ok(()) };
+    let to = saved.join(&inside);
+    // A half one is never found under its name.
+    let aside = saved.join(".new");
+    place::remove(&aside)?;
+    copy(from, &aside)?;
+    place::remove(&to)?;
+    if let Some(dir) = to.parent() {
+        fs::create_dir_all(dir)?;
+    }
+    fs::rename(&aside, &to)?;
+    let mut all = names(saved)?;
+    all.sort_by_key(|path| fs::metadata(path).and_then(|dir| dir.modified()).ok());
+    for old in all.iter().rev().skip(keep.max(1)) {
+        place::remove(old)?;
+    }
+    Ok(())
+}
+
+/// Moves what was saved to where the next attempt looks for it.
+pub(super) fn restore(saved: &Path, checkpoints: &Path) -> io::Result<()> {
+    for path in names(saved)? {
+        if let Some(name) = path.file_name() {
+            let to = checkpoints.join(name);
+            place::remove(&to)?;
+            fs::rename(&path, &to)?;
+        }
+    }
+    place::remove(saved)
+}
+
+fn names(saved: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(saved) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>()?;
+    Ok(paths.into_iter().filter(|path| path.file_name().is_some_and(|name| name != ".new")).collect())
+}
+
+/// Plain files and directories; anything else is no part of a checkpoint.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (path, target) = (entry.path(), to.join(entry.file_name()));
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            copy(&path, &target)?;
+        } else if kind.is_file() {
+            fs::hard_link(&path, &target).or_else(|_| fs::copy(&path, &target).map(drop))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_are_saved_and_found_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (output, saved, checkpoints) =
+            (dir.path().join("output"), dir.path().join("saved"), dir.path().join("checkpoints"));
+        fs::create_dir_all(&checkpoints).unwrap();
+        for step in 1..=3 {
+            let name = format!("checkpoint-{step}");
+            fs::create_dir_all(output.join(&name).join("sub")).unwrap();
+            fs::write(output.join(&name).join("sub/model"), &name).unwrap();
+            save(&output.join(&name), &saved, &name, 2).unwrap();
+        }
+        assert!(!saved.join("checkpoint-1").exists());
+        fs::remove_dir_all(&output).unwrap();
+        restore(&saved, &checkpoints).unwrap();
+        assert_eq!(fs::read_to_string(checkpoints.join("checkpoint-3/sub/model")).unwrap(), "checkpoint-3");
+        assert!(checkpoints.join("checkpoint-2").exists() && !saved.exists());
+        restore(&saved, &checkpoints).unwrap();
+    }
+}
