@@ -48,6 +48,7 @@ pub(crate) async fn resolve(core: &Arc<Core>, source: &Source) -> Result<InputSo
                 return Err(Error::bad_request("input_missing", message)
                     .detail("upload it with PUT /api/training/inputs/SHA256 first"));
             };
+            core.inputs.touch(sha256, core.clock.now().into()).await?;
             Ok(InputSource { sha256: *sha256, size_bytes: bytes, path: core.inputs.path(sha256) })
         }
         Source::Path(text) => {

@@ -83,6 +83,7 @@ async fn retain(core: &Arc<Core>) -> Result<(), Error> {
             crate::commands::forget_job(core, &id, false).await?;
         }
     }
+    core.inputs.expire((now - core.policy.inputs_kept).into()).await?;
     Ok(())
 }
 

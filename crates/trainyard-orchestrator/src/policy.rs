@@ -43,6 +43,8 @@ pub struct Policy {
     pub telemetry_kept: Duration,
     /// Ended jobs are forgotten after this; none keeps them.
     pub jobs_kept: Option<Duration>,
+    /// Uploaded inputs that no job wanted for this long are dropped. Longer than any job may run.
+    pub inputs_kept: Duration,
     /// How often house is kept, and strays are swept.
     pub housekeeping_every: Duration,
     /// How long an `Idempotency-Key` is remembered.
@@ -75,6 +77,7 @@ impl Default for Policy {
             released_wait: Duration::from_secs(60),
             telemetry_kept: Duration::from_secs(90 * 86_400),
             jobs_kept: None,
+            inputs_kept: Duration::from_secs(60 * 86_400),
             housekeeping_every: Duration::from_secs(60),
             idempotency_kept: Duration::from_secs(86_400),
             max_duration_s: None,

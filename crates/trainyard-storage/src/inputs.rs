@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
@@ -183,6 +184,43 @@ impl InputFiles {
             None => Ok(Received::Partial { bytes }),
             Some(error) => Err(InputError::Cut(error)),
         }
+    }
+
+    /// Notes that an input is wanted now, so that it is kept for as long again.
+    ///
+    /// # Errors
+    /// [`InputError::Io`]. An input that is not there is not an error.
+    pub async fn touch(&self, sha: &Sha256, now: SystemTime) -> Result<(), InputError> {
+        let whole = self.path(sha);
+        let touched = blocking(move || match File::options().append(true).open(whole) {
+            Ok(file) => file.set_modified(now),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        });
+        Ok(touched.await?)
+    }
+
+    /// Drops inputs, whole or in part, that nobody has wanted since `before`; says how many went.
+    ///
+    /// # Errors
+    /// [`InputError::Io`].
+    pub async fn expire(&self, before: SystemTime) -> Result<u64, InputError> {
+        let directories = [self.root.to_path_buf(), self.root.join(".part")];
+        let expired = blocking(move || {
+            let mut gone = 0;
+            for directory in directories {
+                for entry in fs::read_dir(directory)? {
+                    let entry = entry?;
+                    let metadata = entry.metadata()?;
+                    if metadata.is_file() && metadata.modified()? < before {
+                        remove(&entry.path())?;
+                        gone += 1;
+                    }
+                }
+            }
+            Ok(gone)
+        });
+        Ok(expired.await?)
     }
 
     fn claim(&self, sha: Sha256) -> Option<Arc<Claim>> {

@@ -1,5 +1,7 @@
 //! Inputs: uploaded in parts, verified, one upload of each at a time.
 
+use std::time::{Duration, SystemTime};
+
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use tempfile::TempDir;
@@ -25,6 +27,25 @@ async fn send(
     let chunks: Vec<std::io::Result<Bytes>> =
         bytes.chunks(999).map(|c| Ok(Bytes::copy_from_slice(c))).collect();
     inputs.write(sha, offset as u64, total as u64, stream::iter(chunks)).await
+}
+
+#[tokio::test]
+async fn what_nobody_wanted_for_long_is_dropped_and_what_somebody_wanted_is_not() {
+    let (_root, inputs) = opened(1000).await;
+    let mut shas = Vec::new();
+    for n in 1..=2 {
+        let bytes = Numbers(n).bytes(100);
+        let sha = digest(&bytes);
+        let chunk: Result<Bytes, std::io::Error> = Ok(bytes.into());
+        inputs.write(sha, 0, 100, stream::iter([chunk])).await.expect("a whole input");
+        shas.push(sha);
+    }
+    let (long_ago, later) = (SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + Duration::from_secs(1000));
+    inputs.touch(&shas[0], long_ago).await.expect("an old one");
+    inputs.touch(&digest(b"never sent"), later).await.expect("one that is not there");
+    assert_eq!(inputs.expire(later).await.expect("a round of retention"), 1);
+    assert_eq!(inputs.received(&shas[0]).await.expect("asking"), Received::Partial { bytes: 0 });
+    assert_eq!(inputs.received(&shas[1]).await.expect("asking"), Received::Complete { bytes: 100 });
 }
 
 #[tokio::test]
