@@ -147,7 +147,7 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "error: {}", self.message)?;
-        if let Some(detail) = self.detail.as_deref().filter(|detail| *detail != self.message) {
+        if let Some(detail) = self.detail.as_deref().filter(|detail| !self.message.contains(*detail)) {
             write!(f, "\n  {detail}")?;
         }
         if let Some(hint) = &self.hint {

@@ -81,7 +81,7 @@ fn collect(directory: &Path, left_out: &mut Vec<PathBuf>) -> Result<Vec<(PathBuf
         .require_git(false)
         .git_global(false)
         .add_custom_ignore_filename(".trainyardignore")
-        .filter_entry(|entry| entry.depth() == 0 || !NEVER.iter().any(|name| entry.file_name() == *name))
+        .filter_entry(|entry| entry.depth() == 0 || !is_never_packed(entry))
         .build();
     let mut entries = Vec::new();
     for entry in walk {
@@ -99,6 +99,13 @@ fn collect(directory: &Path, left_out: &mut Vec<PathBuf>) -> Result<Vec<(PathBuf
         }
     }
     Ok(entries)
+}
+
+/// Version control, outputs, and every server's data directory whatever its name: it holds the installation's key.
+fn is_never_packed(entry: &ignore::DirEntry) -> bool {
+    let is_data = |path: &Path| path.join("installation").is_file() && path.join("trainyard.db").is_file();
+    NEVER.iter().any(|name| entry.file_name() == *name)
+        || (entry.file_type().is_some_and(|kind| kind.is_dir()) && is_data(entry.path()))
 }
 
 /// Where a link leads, if it stays inside.
@@ -242,6 +249,8 @@ mod tests {
             ("trainyard-output/job/adapter", "x"),
             (".trainyardignore", "big/\n"),
             ("big/data", "x"),
+            ("of-a-server/installation", "a key"),
+            ("of-a-server/trainyard.db", "x"),
         ]);
         let packed = pack(directory.path(), BYTES_MAX).unwrap();
         let contents = contents(&packed);

@@ -38,7 +38,7 @@ pub(crate) async fn run(args: Args, environment: Environment) -> Outcome {
         orchestrator.shutdown(SHUTDOWN_GRACE).await;
         return Err(failure);
     }
-    let url = bound.url();
+    let url = own_url(&bound);
     if args.ready_json {
         // Connections wait in the listen queue from here on, so whoever reads the line may connect at once.
         Out { json: true }.json(&json!({
@@ -50,6 +50,17 @@ pub(crate) async fn run(args: Args, environment: Environment) -> Outcome {
     orchestrator.shutdown(SHUTDOWN_GRACE).await;
     served.map_err(|error| Failure::failed("the server ended").because(&error))?;
     Ok(Exit::Done)
+}
+
+/// Where this machine's own programs reach it: an address that means "all" is no address to connect to.
+fn own_url(bound: &trainyard_server::Bound) -> String {
+    match bound.addresses().first() {
+        Some(address) if address.ip().is_unspecified() && address.is_ipv4() => {
+            format!("http://127.0.0.1:{}", address.port())
+        }
+        Some(address) if address.ip().is_unspecified() => format!("http://[::1]:{}", address.port()),
+        Some(_) | None => bound.url(),
+    }
 }
 
 /// Whoever reaches the server commands this machine: nobody but its own users without a token.

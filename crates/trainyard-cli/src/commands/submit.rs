@@ -97,10 +97,8 @@ pub(crate) async fn submit(
         body["machine"] = json!(machine);
     }
     api.post(&["jobs", job, "submit"], &body, SUBMIT_MAX).await.map_err(|failure| {
-        let hint = match failure.hint.as_deref() {
-            Some(hint) => hint.to_owned(),
-            None => format!("the job {job} is kept: `trainyard submit {job} --provider …` tries again, `trainyard status {job}` tells how it is"),
-        };
+        let kept = format!("the job {job} is kept: `trainyard status {job}` tells how it is");
+        let hint = failure.hint.clone().unwrap_or(kept);
         failure.hint(hint)
     })
 }

@@ -38,7 +38,15 @@ async fn check(state: &AppState, request: &ServiceRequest) -> Result<Option<Http
     }
     let token = guard::token(request.headers());
     match state.orchestrator.check_token(token.as_deref()).await? {
-        TokenCheck::NotNeeded | TokenCheck::Good => Ok(None),
+        TokenCheck::Good => Ok(None),
+        TokenCheck::NotNeeded if state.config.listen.iter().all(|address| address.ip().is_loopback()) => {
+            Ok(None)
+        }
+        // It had one when it started: with its last token revoked it is closed, not open to everybody.
+        TokenCheck::NotNeeded => Err(unauthorized(
+            "token_missing",
+            "this server can be reached from other machines and has no token left (`trainyard token create` makes one)",
+        )),
         TokenCheck::Missing => Err(unauthorized(
             "token_missing",
             "a token is needed: send `Authorization: Bearer TOKEN` (`trainyard token create` makes one)",
