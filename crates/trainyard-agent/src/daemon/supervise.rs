@@ -58,7 +58,9 @@ pub(super) async fn run(
     }
     attempt.journal().append(AgentEventBody::Exited(exit.clone()));
     attempt.set_state(TrainingState::Exited { started_at: run.started_at, exit });
+    // Whoever still waits for a pause or a resume hears that it ended.
     drop(asked);
+    run.waiting.clear();
     let (dir, number) = (agent.layout().output_dir(), attempt.number());
     let of = Arc::clone(&attempt);
     let make = move || manifest::make(number, &dir, &outputs, of.abandoned());

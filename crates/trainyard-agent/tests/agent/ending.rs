@@ -19,6 +19,7 @@ crate::tests![
     the_deadline_stops,
     silence_stops_where_that_was_asked_for,
     a_restarted_agent_is_another_one_and_idle,
+    an_agent_told_to_end_ends_the_training_in_order,
     a_release_clears_and_leaves,
     a_sweep_finds_what_lost_both,
 ];
@@ -181,6 +182,31 @@ async fn a_restarted_agent_is_another_one_and_idle() {
     let state = rig.client.state().await.unwrap();
     assert_ne!(before.boot_id, state.boot_id);
     assert_eq!((state.training, state.attempt, state.last_event), (TrainingState::Idle, None, 0));
+}
+
+async fn an_agent_told_to_end_ends_the_training_in_order() {
+    let mut rig = Rig::new();
+    let script = format!(
+        "trap 'echo saved > $TRAINYARD_OUTPUT_DIR/model; exit 0' TERM; echo $$ > {}; while :; do sleep 0.02; done",
+        rig.own_text("pid")
+    );
+    rig.run(&script).await;
+    let pid = rig.told("pid").await;
+    let agent = rig.child.id().to_string();
+    let signal = |name: &str| std::process::Command::new("kill").args([name, &agent]).status().unwrap();
+    // The hang-up and the interrupt of a terminal are not for it.
+    assert!(signal("-HUP").success() && signal("-INT").success());
+    rig.client.state().await.unwrap();
+    assert!(is_alive(&pid));
+    assert!(signal("-TERM").success());
+    let mut status = None;
+    until("the agent leaves", async || {
+        status = rig.child.try_wait().unwrap();
+        status.is_some()
+    })
+    .await;
+    assert!(status.unwrap().success() && !is_alive(&pid));
+    assert_eq!(std::fs::read_to_string(rig.root().join("output/model")).unwrap(), "saved\n");
 }
 
 async fn a_release_clears_and_leaves() {
