@@ -14,6 +14,11 @@ use trainyard_domain::Sha256;
 /// Bytes that are hashed and written at a time. Large enough that handing them to another thread costs nothing
 /// beside the work, small enough that three of them are little memory.
 const BLOCK: usize = 1024 * 1024;
+
+/// Bytes after which the disk is made to take what was written. Left to the end, all of it waits for the disk when
+/// everything has come in; this way the disk works while the rest is hashed.
+const SYNC_EVERY: u64 = 32 * 1024 * 1024;
+
 /// Chunks below this many bytes are copied together; larger ones are kept as they came.
 const SMALL: usize = 16 * 1024;
 
@@ -58,11 +63,14 @@ pub(crate) struct HashedFile {
     hasher: Option<sha2::Sha256>,
     writing: Option<JoinHandle<io::Result<File>>>,
     hashing: Option<JoinHandle<sha2::Sha256>>,
+    syncing: Option<JoinHandle<io::Result<()>>>,
     /// The block that is coming together, the small chunks at its end, and its bytes.
     pieces: Vec<Bytes>,
     small: BytesMut,
     len: usize,
     taken: u64,
+    /// How much of `taken` the disk was asked to take.
+    synced: u64,
     /// Kept alive while a write is under way, also where this value is dropped before it ended.
     guard: Arc<dyn Any + Send + Sync>,
 }
@@ -81,10 +89,12 @@ impl HashedFile {
             hasher: Some(sha2::Sha256::new()),
             writing: None,
             hashing: None,
+            syncing: None,
             pieces: Vec::new(),
             small: BytesMut::new(),
             len: 0,
             taken: 0,
+            synced: 0,
             guard,
         }
     }
@@ -123,6 +133,7 @@ impl HashedFile {
     pub(crate) async fn finish(mut self) -> io::Result<(File, Sha256)> {
         self.block().await?;
         self.settle().await?;
+        self.settle_sync().await?;
         match (self.file.take(), self.hasher.take()) {
             (Some(file), Some(hasher)) => Ok((file, Sha256::from_bytes(hasher.finalize().into()))),
             _ => Err(io::Error::other("an earlier write failed")),
@@ -132,6 +143,7 @@ impl HashedFile {
     /// Hands the block on to be hashed and written.
     async fn block(&mut self) -> io::Result<()> {
         self.settle().await?;
+        self.sync_behind().await?;
         // No await from here on: a block is hashed and written, or neither.
         let (Some(mut file), Some(mut hasher)) = (self.file.take(), self.hasher.take()) else {
             return Err(io::Error::other("an earlier write failed"));
@@ -149,6 +161,34 @@ impl HashedFile {
             block.iter().for_each(|piece| hasher.update(piece));
             hasher
         }));
+        Ok(())
+    }
+
+    /// Has the disk take what was written so far, while more comes in. Waits where it has not yet taken what was
+    /// asked of it before: no more than twice [`SYNC_EVERY`] lies in memory.
+    async fn sync_behind(&mut self) -> io::Result<()> {
+        if self.taken - self.synced < SYNC_EVERY {
+            return Ok(());
+        }
+        self.settle_sync().await?;
+        let Some(file) = &self.file else { return Ok(()) };
+        let (file, guard) = (file.try_clone()?, Arc::clone(&self.guard));
+        self.synced = self.taken;
+        self.syncing = Some(tokio::task::spawn_blocking(move || {
+            let synced = file.sync_data();
+            drop(guard);
+            synced
+        }));
+        Ok(())
+    }
+
+    /// Waits for the disk to take what it was asked to. May be dropped and called again.
+    async fn settle_sync(&mut self) -> io::Result<()> {
+        if let Some(syncing) = &mut self.syncing {
+            let synced = syncing.await;
+            self.syncing = None;
+            synced.map_err(io::Error::other)??;
+        }
         Ok(())
     }
 
