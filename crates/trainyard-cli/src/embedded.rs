@@ -53,6 +53,7 @@ fn policy(settings: &Settings) -> Policy {
     policy.input_bytes_max = inputs.max_bytes.unwrap_or(policy.input_bytes_max);
     policy.telemetry_kept = retention.telemetry_days.map_or(policy.telemetry_kept, days);
     policy.jobs_kept = retention.jobs_days.map(days);
+    policy.inputs_kept = retention.inputs_days.map_or(policy.inputs_kept, days);
     policy.max_duration_s = limits.max_duration_s;
     policy.artifact_bytes_max = limits.artifact_max_bytes.unwrap_or(policy.artifact_bytes_max);
     policy.log_bytes_max = limits.log_max_bytes.unwrap_or(policy.log_bytes_max);

@@ -138,6 +138,16 @@ impl Training {
         })
     }
 
+    /// How far a bar is: position and length, in steps where they are counted, else in thousandths.
+    fn drawn(&self) -> Option<(u64, u64)> {
+        match (self.step, self.total_steps, self.fraction) {
+            (Some(step), Some(total), _) => Some((step, total)),
+            (None, Some(total), Some(fraction)) => Some(((fraction * total as f64) as u64, total)),
+            (_, None, Some(fraction)) => Some(((fraction * 1000.0) as u64, 1000)),
+            (None, Some(_), None) | (_, None, None) => None,
+        }
+    }
+
     /// `running (training)`.
     pub(crate) fn state_words(&self) -> String {
         let mut words = self.state.clone();
@@ -258,18 +268,19 @@ fn bar() -> ProgressBar {
 }
 
 fn draw(bar: &ProgressBar, training: &Training) {
-    let template = match training.total_steps {
-        Some(_) => "{spinner} {prefix} [{bar:30}] {pos}/{len}  {wide_msg}",
+    let drawn = training.drawn();
+    let template = match drawn {
+        Some(_) if training.total_steps.is_some() => "{spinner} {prefix} [{bar:30}] {pos}/{len}  {wide_msg}",
+        Some(_) => "{spinner} {prefix} [{bar:30}] {percent} %  {wide_msg}",
         None => "{spinner} {prefix}  {wide_msg}",
     };
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style.progress_chars("=> "));
     }
-    let position = training.step.or_else(|| Some((training.fraction? * training.total_steps? as f64) as u64));
-    if let Some(total) = training.total_steps {
-        bar.set_length(total);
+    if let Some((position, length)) = drawn {
+        bar.set_length(length);
+        bar.set_position(position);
     }
-    bar.set_position(position.unwrap_or(0));
     bar.set_prefix(out::clean(&training.state_words()));
     bar.set_message(if training.total_steps.is_some() { training.numbers() } else { training.line() });
 }
@@ -322,6 +333,19 @@ mod tests {
         let mut training = Training::default();
         assert_eq!(training.take(&event("metrics", 0, json!({"system/cpu": 12.5}))), Change::Nothing);
         assert_eq!(training.take(&event("notification", 0, json!({"title": "x"}))), Change::Nothing);
+    }
+
+    #[test]
+    fn a_bar_is_drawn_from_steps_or_from_a_share() {
+        let drawn = |data: Value| {
+            let mut training = Training::default();
+            training.take(&event("progress", 0, data));
+            training.drawn()
+        };
+        assert_eq!(drawn(json!({"step": 4, "total_steps": 40, "progress": 0.5})), Some((4, 40)));
+        assert_eq!(drawn(json!({"step": 4, "progress": 0.25})), Some((250, 1000)));
+        assert_eq!(drawn(json!({"progress": 0.5, "total_steps": 40})), Some((20, 40)));
+        assert_eq!(drawn(json!({"step": 4})), None);
     }
 
     #[test]

@@ -63,6 +63,8 @@ pub(crate) struct RetentionSection {
     pub(crate) telemetry_days: Option<u64>,
     /// Ended jobs with their artifacts; for ever by default.
     pub(crate) jobs_days: Option<u64>,
+    /// Uploads that no job wanted for so long.
+    pub(crate) inputs_days: Option<u64>,
 }
 
 /// `[limits]`: what a job may ask for at most, and how large what it leaves may be.
