@@ -157,6 +157,22 @@ mod tests {
     }
 
     #[test]
+    fn the_page_about_it_shows_every_key_and_variable() {
+        let page = include_str!("../../../../docs/configuration.md");
+        let (_, block) = page.split_once("```toml\n").unwrap();
+        let (block, _) = block.split_once("```").unwrap();
+        let settings = load(block, &[], ConfigArgs::default()).unwrap();
+        // Every key of the example differs from "not said", so a new key without a line on the page is found here.
+        let shown = format!("{settings:?}");
+        assert!(!shown.contains("None") && !shown.contains("[]"), "not shown on the page: {shown}");
+        let failure = load("", &[("TRAINYARD_LOCAL_X", "1")], ConfigArgs::default()).unwrap_err();
+        let known = failure.hint.unwrap();
+        for name in known.trim_start_matches("known are ").split(", ") {
+            assert!(page.contains(&format!("`{name}`")), "{name} is not on the page");
+        }
+    }
+
+    #[test]
     fn what_is_no_address_is_wrong_usage() {
         for wrong in ["8000", "example.org:80", "127.0.0.1", "127.0.0.1:99999"] {
             let args = ConfigArgs { listen: Some(wrong.to_owned()), ..ConfigArgs::default() };
