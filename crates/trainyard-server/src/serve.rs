@@ -164,3 +164,29 @@ fn give_up_on_stalled(connection: &dyn std::any::Any, after: std::time::Duration
     #[cfg(not(target_os = "linux"))]
     let _ = (connection, after);
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_gets_a_limit_on_stalled_writes() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (_client, accepted) =
+            tokio::join!(tokio::net::TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+        let (connection, _) = accepted.unwrap();
+        give_up_on_stalled(&connection, Duration::from_secs(40));
+        let set = socket2::SockRef::from(&connection).tcp_user_timeout().unwrap();
+        assert_eq!(set, Some(Duration::from_secs(40)));
+    }
+
+    #[test]
+    fn an_address_that_is_taken_is_named() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        let error = Server::bind(ServerConfig::new(address)).unwrap_err();
+        assert!(error.to_string().contains(&address.to_string()), "{error}");
+    }
+}

@@ -6,7 +6,7 @@ use actix_web::web::Data;
 use bytes::Bytes;
 use futures_util::{FutureExt, stream};
 use tokio::sync::watch;
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use trainyard_domain::{EventBody, JobId, Seq};
 use trainyard_orchestrator::{EventStream, SharedEvent};
 
@@ -56,7 +56,8 @@ pub(crate) async fn respond(
 
 /// Ticks for heartbeats.
 pub(super) fn heartbeat(state: &AppState) -> Interval {
-    let mut heartbeat = interval(state.config.streams.heartbeat_every);
+    let every = state.config.streams.heartbeat_every;
+    let mut heartbeat = interval_at(Instant::now() + every, every);
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     heartbeat
 }
@@ -75,7 +76,6 @@ impl Source {
     /// What to send next; none at the end.
     async fn next(&mut self) -> Option<String> {
         if !std::mem::replace(&mut self.begun, true) {
-            self.heartbeat.reset();
             return Some(sse::OPENING.to_owned());
         }
         let log = self.log;

@@ -135,3 +135,34 @@ async fn many_readers_get_every_event_in_order() {
     });
     futures_util::future::join_all(readings).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_reader_is_closed_with_its_last_number_and_holds_back_nobody() {
+    // Far more than the kernel holds for a connection.
+    const EVENTS: usize = 1000;
+    const TEXT_BYTES: usize = 60_000;
+    let rig = rig_with(|config| config.streams.send_max = Duration::from_millis(300)).await;
+    rig.running("job_1").await;
+    let id: trainyard_domain::JobId = "job_1".parse().unwrap();
+    rig.logs.write_at(&id, 0, vec![b'x'; TEXT_BYTES].into()).await.unwrap();
+    let body = EventBody::Log(trainyard_domain::LogSpan { offset: 0, len: TEXT_BYTES as u32 });
+    let item = TelemetryItem { at: rig.orchestrator.now(), body };
+    let telemetry =
+        Telemetry { job_id: id, attempt: AttemptNumber::FIRST, cursor: 1, items: vec![item; EVENTS] };
+    rig.storage.append(telemetry).await.unwrap();
+    let last = rig.events("job_1").await.len() as u64;
+    let path = format!("{PATH}?after=0&log=true");
+    let mut slow = WebSocket::open(&rig.address, &path, "").await.unwrap();
+    let mut fast = WebSocket::open(&rig.address, &path, "").await.unwrap();
+    fast.json().await;
+    for seq in 1..=last {
+        assert_eq!(fast.json().await["seq"], seq);
+    }
+    let (texts, end) = slow.rest().await;
+    let got = texts.last().unwrap()["seq"].as_u64().unwrap();
+    assert!(got < last, "it got everything");
+    assert_eq!(end, Frame::Close(1013, got.to_string()));
+    let mut back = WebSocket::open(&rig.address, &format!("{PATH}?after={got}&log=true"), "").await.unwrap();
+    back.json().await;
+    assert_eq!(back.json().await["seq"], got + 1);
+}
