@@ -21,6 +21,12 @@ pub(crate) async fn errors(request: ServiceRequest, next: Inner) -> Answer {
         return Ok(answer);
     }
     let ours = answer.response().extensions().get::<ApiError>().cloned();
+    if status.is_server_error() {
+        // Handled here and nowhere else, so this is where it is logged.
+        let told = ours.as_ref().map(ApiError::to_wire);
+        let (code, detail) = told.map_or((String::new(), String::new()), |told| (told.code, told.detail));
+        tracing::warn!(status = status.as_u16(), code, detail, job = job.as_deref(), "a request failed");
+    }
     let error = match ours {
         Some(error) if error.job_id().is_some() || job.is_none() => return Ok(answer),
         Some(error) => error,
