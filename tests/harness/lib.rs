@@ -47,7 +47,7 @@ impl Server {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let mut command = Command::new(binary);
         command.args(["serve", "--listen", address, "--ready-json", "--data"]);
-        command.arg(directory.path().join("data")).args(arguments);
+        command.arg(directory.path().join("trainyard-data")).args(arguments);
         command.current_dir(directory.path()).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("the server starts");
         let url = ready(&mut child);
@@ -61,7 +61,7 @@ impl Server {
 
     /// Its data directory.
     pub fn data(&self) -> PathBuf {
-        self.directory.path().join("data")
+        self.directory.path().join("trainyard-data")
     }
 
     /// The directory it was started in, for files of the test.

@@ -1,0 +1,116 @@
+//! Every command and every JSON that README and docs show, run against a real server.
+//!
+//! Fences say what they are by their info string:
+//!
+//! - `http`: a request, sent as it stands; a `json STATUS` fence behind it is its answer, which must have that status
+//!   and that shape, field for field.
+//! - `json`: must be JSON. `toml`: a configuration that the server takes.
+//! - `sh runnable`: run line by line, with the page's server. `sh`: only what builds or tests the project itself.
+//! - `<!-- wait: JOB STATE -->` between them waits until that job is in that state.
+
+#![expect(clippy::expect_used, reason = "a test stops at the first thing that is not as it must be")]
+
+mod blocks;
+mod requests;
+mod shape;
+mod shell;
+
+use std::path::{Path, PathBuf};
+
+use blocks::{Block, Kind};
+use trainyard_tests::Server;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_trainyard-under-test");
+
+/// What a fence may show without being run: the project's own tools, which run this test.
+const OWN_TOOLS: &[&str] = &[
+    "cargo fmt",
+    "cargo test",
+    "cargo clippy",
+    "cargo xtask",
+    "cargo bench",
+    "cargo build",
+    ".ci/run",
+    "git clone",
+    "cd ",
+];
+
+fn pages() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut pages = vec![root.join("README.md")];
+    let docs = std::fs::read_dir(root.join("docs")).expect("docs").flatten().map(|entry| entry.path());
+    pages.extend(docs.filter(|path| path.extension().is_some_and(|end| end == "md")));
+    pages.sort();
+    pages
+}
+
+fn blocks(page: &Path) -> Vec<Block> {
+    blocks::parse(&std::fs::read_to_string(page).expect("UTF-8"))
+}
+
+#[test]
+fn every_fence_says_what_it_is() {
+    for page in pages() {
+        for block in blocks(&page) {
+            let place = format!("{}:{}", page.display(), block.line);
+            match &block.kind {
+                Kind::Json => {
+                    serde_json::from_str::<serde_json::Value>(&block.text).expect(&place);
+                }
+                Kind::Shell { runnable: false } => {
+                    for line in block.text.lines() {
+                        let own = OWN_TOOLS.iter().any(|tool| line.starts_with(tool));
+                        assert!(own, "{place}: `{line}` is shown and not run: mark the fence `sh runnable`");
+                    }
+                }
+                Kind::Unknown(word) => panic!("{place}: nobody knows how to check `{word}`"),
+                Kind::Text | Kind::Toml | Kind::Request | Kind::Answer(_) | Kind::Wait { .. } => {}
+                Kind::Shell { runnable: true } => {}
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_page_does_what_it_says() {
+    for page in pages() {
+        let blocks = blocks(&page);
+        if blocks.iter().any(|block| block.kind.needs_server()) {
+            let server = Server::start(BINARY, &[]);
+            run(&page, &blocks, &server).await;
+        }
+    }
+}
+
+async fn run(page: &Path, blocks: &[Block], server: &Server) {
+    let mut server = server;
+    let mut own;
+    for (at, block) in blocks.iter().enumerate() {
+        let place = format!("{}:{}", page.display(), block.line);
+        match &block.kind {
+            Kind::Request => {
+                let answer = blocks.get(at + 1).filter(|next| matches!(next.kind, Kind::Answer(_)));
+                requests::check(server.url(), &block.text, answer, &place).await;
+            }
+            Kind::Wait { job, state } => requests::wait(server.url(), job, state, &place).await,
+            Kind::Shell { runnable: true } => shell::check(BINARY, server, &block.text, &place),
+            Kind::Toml => {
+                own = configured(&block.text);
+                server = &own;
+            }
+            Kind::Json
+            | Kind::Answer(_)
+            | Kind::Text
+            | Kind::Unknown(_)
+            | Kind::Shell { runnable: false } => {}
+        }
+    }
+}
+
+/// A server with that configuration, for the rest of the page.
+fn configured(text: &str) -> Server {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("trainyard.toml");
+    std::fs::write(&file, text).expect("a file");
+    Server::start(BINARY, &["--config", file.to_str().expect("UTF-8")])
+}
