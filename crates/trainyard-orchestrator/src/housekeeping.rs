@@ -13,6 +13,8 @@ use crate::core::{Core, Provider};
 const EXPIRE_ROWS: usize = 1000;
 /// Jobs rung for at once.
 const DUE_JOBS: usize = 1000;
+/// Jobs that are taken up at once after a start, in their order; more come when they are due.
+const TAKEN_UP_MAX: usize = 100_000;
 
 /// Rings for jobs whose time has come. Bells are faster; this finds what a crash or a lost bell left.
 pub(crate) async fn ring_due(core: Arc<Core>) {
@@ -30,16 +32,31 @@ pub(crate) async fn ring_due(core: Arc<Core>) {
     }
 }
 
-/// Wakes the first in line when a provider has room.
-pub(crate) async fn ring_free(core: Arc<Core>, name: ProviderName) {
-    let Some(provider) = core.providers.get(&name) else { return };
-    // After a start the line is as it was: in the order the jobs were submitted.
-    if provider.connector.info().capabilities.queue {
-        match core.storage.waiting(&name, DUE_JOBS).await {
-            Ok(waiting) => waiting.iter().for_each(|id| core.queue.ring(id)),
+/// Takes up what was under way before the start, at once: makes the lines as they were, in the order the jobs were
+/// submitted, and rings for every job that is not at rest. To be called before the first look at a job.
+pub(crate) async fn take_up(core: &Core) {
+    for (name, provider) in &core.providers {
+        if !provider.connector.info().capabilities.queue {
+            continue;
+        }
+        match core.storage.waiting(name, TAKEN_UP_MAX).await {
+            Ok(waiting) => waiting.iter().for_each(|id| {
+                provider.line.join(id);
+                core.queue.ring(id);
+            }),
             Err(error) => tracing::warn!(error = %error, "waiting jobs could not be read"),
         }
     }
+    // What a job was to be looked at next says nothing any more: whoever would have rung for it is gone.
+    match core.storage.due(core.clock.now() + chrono::TimeDelta::days(366), TAKEN_UP_MAX).await {
+        Ok((due, _)) => due.iter().for_each(|id| core.queue.ring(id)),
+        Err(error) => tracing::warn!(error = %error, "the jobs under way could not be read"),
+    }
+}
+
+/// Wakes the first in line when a provider has room.
+pub(crate) async fn ring_free(core: Arc<Core>, name: ProviderName) {
+    let Some(provider) = core.providers.get(&name) else { return };
     loop {
         tokio::select! {
             () = provider.connector.capacity_bell() => {}

@@ -12,13 +12,21 @@ use crate::bells::lock;
 pub(crate) struct Line(Mutex<VecDeque<JobId>>);
 
 impl Line {
+    /// Puts a job at the end of the line, where it is not in it.
+    pub(crate) fn join(&self, id: &JobId) {
+        let mut line = lock(&self.0);
+        if !line.contains(id) {
+            line.push_back(id.clone());
+        }
+    }
+
     /// Whether that job may order now: it is the first in line (or there is no line) and a slot is free. A job that
-    /// may not is put in line; one that may has left it.
+    /// may not is put in line. One that may keeps its place until it [leaves](Line::leave), so that nobody behind it
+    /// takes its slot while its order is on the way.
     pub(crate) fn may_order(&self, id: &JobId, free: impl Fn() -> bool) -> bool {
         let mut line = lock(&self.0);
         let first = line.front().is_none_or(|first| first == id);
         if first && free() {
-            line.pop_front();
             return true;
         }
         if !line.contains(id) {
@@ -59,8 +67,11 @@ mod tests {
         assert!(!line.may_order(&c, || true), "a newcomer does not jump the line");
         assert_eq!(line.first(), Some(a.clone()));
         assert!(line.may_order(&a, || true));
+        assert!(!line.may_order(&b, || true), "the order of the first is on the way: its slot is not free");
+        line.leave(&a);
         line.leave(&b);
         assert!(line.may_order(&c, || true));
+        line.leave(&c);
         assert!(line.may_order(&b, || true), "nobody is in line");
     }
 }

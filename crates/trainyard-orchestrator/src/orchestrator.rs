@@ -79,7 +79,11 @@ impl Orchestrator {
             closing: watch::channel(false).0,
         });
         let mut tasks = JoinSet::new();
-        tasks.spawn(reconcile::drive(core.clone()));
+        let driven = core.clone();
+        tasks.spawn(async move {
+            housekeeping::take_up(&driven).await;
+            reconcile::drive(driven).await;
+        });
         tasks.spawn(housekeeping::ring_due(core.clone()));
         tasks.spawn(housekeeping::keep_house(core.clone()));
         for name in core.providers.keys() {

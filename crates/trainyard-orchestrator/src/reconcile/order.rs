@@ -20,10 +20,6 @@ pub(super) async fn order(core: &Arc<Core>, stored: StoredJob) -> Result<Option<
     {
         return queued(core, stored).await;
     }
-    if let Some(next) = provider.line.first() {
-        // Several slots may have come free with one bell.
-        core.queue.ring(&next);
-    }
     let name = OrderName::new(core.installation.id(), core.clock.ulid());
     let mut draft = Draft::of(&stored, core.clock.now());
     let attempt = draft.job.intend(name.clone(), info.name.clone(), draft.now).map_err(|error| {
@@ -44,7 +40,15 @@ pub(super) async fn order(core: &Arc<Core>, stored: StoredJob) -> Result<Option<
     });
     let intended = draft.commit(core).await?;
     let order = ProvisionOrder { name, resources: stored.job.spec().resources.clone() };
-    match provider.connector.provision(&order).await {
+    let provisioned = provider.connector.provision(&order).await;
+    if !provisioned.as_ref().is_err_and(is_full) {
+        provider.line.leave(intended.job.id());
+        if let Some(next) = provider.line.first() {
+            // Several slots may have come free with one bell.
+            core.queue.ring(&next);
+        }
+    }
+    match provisioned {
         Ok(placement) => placed(core, &intended, provider, attempt, placement).await,
         Err(error) if error.effect == Effect::None => {
             refused(core, &intended, provider, attempt, &error).await
@@ -55,6 +59,11 @@ pub(super) async fn order(core: &Arc<Core>, stored: StoredJob) -> Result<Option<
             Ok(Some(Duration::from_millis(200)))
         }
     }
+}
+
+/// Nothing was rented, only because there is no room now.
+fn is_full(error: &ConnectorError) -> bool {
+    error.effect == Effect::None && error.kind == Kind::NoCapacity
 }
 
 /// Every slot is taken: the job waits in line, which answers its submit.
@@ -110,7 +119,7 @@ async fn refused(
     error: &ConnectorError,
 ) -> Result<Option<Duration>, Error> {
     let mut draft = intended.draft(core.clock.now());
-    let full = error.kind == Kind::NoCapacity && provider.connector.info().capabilities.queue;
+    let full = is_full(error) && provider.connector.info().capabilities.queue;
     if full && matches!(draft.job.state(), JobState::Created { .. }) {
         // Another took the slot between the look and the order: the job waits in line like any other.
         draft.apply(&Fact::Admitted)?;
