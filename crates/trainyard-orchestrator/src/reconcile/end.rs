@@ -21,14 +21,14 @@ pub(super) async fn replace(
     rental: &Rental,
     reason: Reason,
 ) -> Result<Option<Duration>, Error> {
+    let mut at = StoredJobLite { job: stored.job.clone(), version: stored.version };
     if stored.job.body().phase != Some(Phase::Recovering) && stored.job.body().started_at.is_some() {
         let mut draft = Draft::of(&stored, core.clock.now());
         draft.phase(Phase::Recovering);
-        draft.commit(core).await?;
-        return Ok(Some(Duration::ZERO));
+        at = draft.commit(core).await?;
     }
     let Some(removed) = remove(core, &stored, rental).await? else { return Ok(Some(core.policy.look_every)) };
-    let mut draft = Draft::of(&stored, core.clock.now());
+    let mut draft = at.draft(core.clock.now());
     draft.job.set_attempt_end(rental.attempt, reason.clone());
     draft.apply(&Fact::Lost { attempt: rental.attempt })?;
     let next = rental.attempt.next();
