@@ -14,6 +14,9 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use super::{Message, Outcome, Plan, Step};
 use crate::system;
 
+/// Characters of a program's name that are told where it cannot be started.
+const PROGRAM_SHOWN: usize = 200;
+
 /// Runs the steps and then reaps until nobody is left.
 pub(super) fn run(plan: &Plan, stopping: &AtomicBool, tell: &Sender<Message>) {
     let outcome = run_steps(plan, stopping, tell);
@@ -38,7 +41,8 @@ fn run_steps(plan: &Plan, stopping: &AtomicBool, tell: &Sender<Message>) -> Outc
         match spawn(what, &plan.environment) {
             Err(error) => {
                 outcome.code = Some(if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 });
-                outcome.error = Some(error.to_string());
+                let program: String = what.program.chars().take(PROGRAM_SHOWN).collect();
+                outcome.error = Some(format!("`{program}`: {error}"));
                 return outcome;
             }
             Ok(pid) => {
