@@ -132,7 +132,8 @@ impl std::str::FromStr for StateName {
         let known = StateName::ALL.into_iter().find(|state| state.as_str() == text);
         known.ok_or_else(|| {
             let all = StateName::ALL.map(StateName::as_str).join(", ");
-            format!("`{text}` is not a state: use one of {all}")
+            let shown: String = text.chars().take(40).flat_map(char::escape_default).collect();
+            format!("`{shown}` is not a state: use one of {all}")
         })
     }
 }
