@@ -22,6 +22,8 @@ use crate::wire::{self, Time};
 
 /// How long a close frame may wait for room.
 const CLOSE_SEND_MAX: Duration = Duration::from_secs(5);
+/// The same, to a reader that is too slow: it is to hear why, if it begins to read again before the kernel drops it.
+const CLOSE_SLOW_MAX: Duration = Duration::from_secs(20);
 /// How long the peer's close frame is waited for.
 const CLOSE_ANSWER_MAX: Duration = Duration::from_secs(3);
 
@@ -127,6 +129,7 @@ impl Socket {
             Ok(never) => match never {},
             Err(end) => end,
         };
+        let patience = if matches!(end, End::Slow) { CLOSE_SLOW_MAX } else { CLOSE_SEND_MAX };
         let (code, description) = match end {
             End::Lost => return,
             End::Over => (CloseCode::Normal, None),
@@ -138,7 +141,7 @@ impl Socket {
             End::Failed => (CloseCode::Error, Some("the server failed".to_owned())),
         };
         let close = self.session.close(Some(CloseReason { code, description }));
-        if !matches!(timeout(CLOSE_SEND_MAX, close).await, Ok(Ok(()))) {
+        if !matches!(timeout(patience, close).await, Ok(Ok(()))) {
             return;
         }
         // Closing the connection with something unread would take back what the peer has not read yet.
