@@ -12,7 +12,7 @@
 //! ```
 //!
 //! [`open`] wires what [`Config`] says: the database, the artifacts, the installation and the providers. What comes
-//! back is the [`Orchestrator`](orchestrator::Orchestrator), a cheap handle to clone and to share. It needs a tokio
+//! back is the [`Orchestrator`], a cheap handle to clone and to share. It needs a tokio
 //! runtime that goes on; it installs no signal handler and no global subscriber. `examples/embedded.rs` of the
 //! repository is a whole program.
 //!
