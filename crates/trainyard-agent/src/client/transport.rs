@@ -168,7 +168,9 @@ impl Transport {
         };
         let mut response = response.map_err(|error| unreached(&self.inner.order, error))?;
         let status = response.status();
-        let mut body = Vec::new();
+        // Of the right size at once: one that grows is copied, and holds twice as much meanwhile.
+        let announced = response.content_length().and_then(|len| usize::try_from(len).ok()).unwrap_or(0);
+        let mut body = Vec::with_capacity(announced.min(ANSWER_BYTES_MAX));
         while let Some(piece) = response.chunk().await.map_err(|error| unreached(&self.inner.order, error))? {
             if body.len() + piece.len() > ANSWER_BYTES_MAX {
                 return Err(ConnectorError::unknown(ErrorKind::Internal, "the agent's answer is too long"));

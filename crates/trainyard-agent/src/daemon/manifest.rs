@@ -44,8 +44,10 @@ pub(crate) fn make(
 /// Reads a range of a file of the output directory. Shorter at the file's end.
 pub(crate) fn read(dir: &Path, path: &str, offset: u64, limit: u64) -> io::Result<Vec<u8>> {
     let mut file = open(&dir.join(path))?;
+    let there = file.metadata()?.len().saturating_sub(offset).min(limit);
     file.seek(SeekFrom::Start(offset))?;
-    let mut bytes = Vec::new();
+    // Of the right size at once: one that grows is copied, and holds twice as much meanwhile.
+    let mut bytes = Vec::with_capacity(usize::try_from(there).unwrap_or(0));
     file.take(limit).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
