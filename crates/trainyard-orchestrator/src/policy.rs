@@ -27,7 +27,7 @@ pub struct Policy {
     pub cancel_grace_max: Duration,
     /// Tries to bring an artifact home before it counts as lost.
     pub artifact_tries_max: u32,
-    /// Bytes asked of an agent at once.
+    /// Bytes asked of an agent at once. Twice as many are in memory: one part comes while the other is written.
     pub artifact_chunk_bytes: u64,
     /// Largest artifact, all files together.
     pub artifact_bytes_max: u64,
@@ -69,7 +69,7 @@ impl Default for Policy {
             cancel_answer: Duration::from_secs(28),
             cancel_grace_max: Duration::from_secs(20),
             artifact_tries_max: 3,
-            artifact_chunk_bytes: 4 << 20,
+            artifact_chunk_bytes: 2 << 20,
             artifact_bytes_max: 512 << 30,
             input_bytes_max: 64 << 30,
             log_bytes_max: 1 << 30,

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use trainyard_connector::{ConnectorError, ErrorKind as Kind, Manifest};
 use trainyard_domain::{
     ArtifactFile, ArtifactRecord, Exit, Fact, NotificationKind, Phase, Reason, Rental, Wish,
@@ -144,20 +145,31 @@ async fn fetch(
 ) -> Result<(), Broken> {
     let mut writer = ingest.file(&file.path, file.hash_sha256, file.size_bytes).await.map_err(judge)?;
     let mut offset = 0;
-    while offset < file.size_bytes {
-        let wanted = core.policy.artifact_chunk_bytes.min(file.size_bytes - offset);
-        let bytes = link.workload.file(&file.path, offset, wanted).await.map_err(unfetched)?;
-        link.hear();
-        if bytes.is_empty() || bytes.len() as u64 > wanted {
-            return Err(Broken::Lost(format!("`{}` is not as long as the machine said", file.path)));
-        }
+    let mut bytes = part(core, link, file, offset).await?;
+    while !bytes.is_empty() {
         offset += bytes.len() as u64;
-        writer.write(bytes).await.map_err(judge)?;
+        let (next, written) = tokio::join!(part(core, link, file, offset), writer.write(bytes));
+        written.map_err(judge)?;
+        bytes = next?;
         if offset.is_multiple_of(64 << 20) && is_unwanted(core, at).await {
             return Err(Broken::Unwanted);
         }
     }
     writer.finish().await.map(|_| ()).map_err(judge)
+}
+
+/// The next bytes of a file; none at its end.
+async fn part(core: &Core, link: &Link, file: &ArtifactFile, offset: u64) -> Result<Bytes, Broken> {
+    let wanted = core.policy.artifact_chunk_bytes.min(file.size_bytes - offset);
+    if wanted == 0 {
+        return Ok(Bytes::new());
+    }
+    let bytes = link.workload.file(&file.path, offset, wanted).await.map_err(unfetched)?;
+    link.hear();
+    if bytes.is_empty() || bytes.len() as u64 > wanted {
+        return Err(Broken::Lost(format!("`{}` is not as long as the machine said", file.path)));
+    }
+    Ok(bytes)
 }
 
 async fn is_unwanted(core: &Core, at: &StoredJobLite) -> bool {
