@@ -89,6 +89,19 @@ fn the_main_file_is_the_one_asked_for_else_the_adapter_else_the_largest() {
 }
 
 #[test]
+fn outputs_say_what_is_taken() {
+    let yard = Yard::new();
+    let mut some = several();
+    some["outputs"] = json!({"include": ["**/*.json", "*.txt"], "exclude": ["notes.*"]});
+    let completed = yard.complete("some", &some);
+    let files = list(&completed["artifact_info"]["files"]);
+    assert_eq!(files.iter().map(|file| &file["path"]).collect::<Vec<_>>(), ["sub/adapter_config.json"]);
+    let mut none = several();
+    none["outputs"] = json!({"include": ["*.bin"]});
+    assert!(yard.complete("none", &none)["artifact_info"].is_null());
+}
+
+#[test]
 fn damage_at_rest_is_found() {
     let yard = Yard::new();
     let completed = yard.complete("job_1", &several());

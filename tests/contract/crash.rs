@@ -108,7 +108,7 @@ fn a_paused_job_stays_paused_over_a_crash() {
 /// Counts to `steps`, a checkpoint every ten, and goes on from the last; a child of it has left its session.
 fn resumable(steps: u32) -> Value {
     sh(&format!(
-        "i=0; [ -n \"$TRAINYARD_RESUME_FROM\" ] && i=$(cat \"$TRAINYARD_RESUME_FROM/step\"); echo \"from $i\"; \
+        "i=0; [ -n \"$TRAINYARD_RESUME_FROM\" ] && i=$(cat \"$TRAINYARD_RESUME_FROM/step\"); echo \"from $i as $0\"; \
          (setsid sh -c 'while :; do sleep 0.2; done' > /dev/null 2>&1 &); \
          while [ $i -lt {steps} ]; do i=$((i+1)); \
          echo \"{{\\\"step\\\":$i,\\\"loss\\\":$i}}\" >> \"$TRAINYARD_METRICS_FILE\"; \
@@ -121,7 +121,9 @@ fn resumable(steps: u32) -> Value {
 #[test]
 fn an_agent_that_is_killed_is_lost_with_all_of_it_and_the_next_attempt_goes_on_from_the_checkpoint() {
     let yard = Yard::new();
-    yard.run("job_1", &resumable(80));
+    let mut spec = resumable(80);
+    spec["checkpoints"] = json!({"resume_args": ["resumed"]});
+    yard.run("job_1", &spec);
     yard.await_status("job_1", "step 35", |status| status["current_metrics"]["step"].as_u64() >= Some(35));
     let first = yard.order("job_1");
     let agent = yard.server.agents().pop().expect("its agent");
@@ -138,7 +140,9 @@ fn an_agent_that_is_killed_is_lost_with_all_of_it_and_the_next_attempt_goes_on_f
     assert!(running["completed_at"].is_null());
     let completed = yard.await_state("job_1", "completed");
     let log = yard.log("job_1");
-    let from: Vec<u64> = log.lines().filter_map(|line| line.strip_prefix("from ")?.parse().ok()).collect();
+    let said: Vec<&str> = log.lines().filter_map(|line| line.strip_prefix("from ")).collect();
+    assert!(said[0] == "0 as sh" && said[1].ends_with(" as resumed"), "`resume_args` are added: {said:?}");
+    let from: Vec<u64> = said.iter().filter_map(|line| line.split(' ').next()?.parse().ok()).collect();
     assert!(from.len() == 2 && from[0] == 0 && from[1] >= 30 && from[1].is_multiple_of(10), "{log}");
     let job = yard.get("job_1", "").ok(200);
     let [lost, second] = list(&job["attempts"]).as_slice() else { panic!("{job}") };
@@ -195,7 +199,7 @@ fn server_and_agent_killed_together_is_an_attempt_lost() {
     yard.start_again();
     let completed = yard.await_state("job_1", "completed");
     assert_eq!(completed["attempt"], 2);
-    assert!(yard.log("job_1").contains("from 10\n"), "{}", yard.log("job_1"));
+    assert!(yard.log("job_1").contains("from 10 as sh\n"), "{}", yard.log("job_1"));
 }
 
 #[test]

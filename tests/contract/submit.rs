@@ -222,13 +222,40 @@ fn what_fails_says_why_and_is_not_repeated_unasked() {
         "job_2",
         &json!({"model_name": "any", "trainer": {"kind": "command", "command": ["no-such-program"]}}),
     );
-    yard.submit("job_2");
+    let error = yard.submit("job_2").error(500, "training_failed");
+    assert!(error["detail"].as_str().is_some_and(|text| text.contains("no-such-program")), "{error}");
     let failed = yard.await_state("job_2", "failed");
+    assert!(failed["started_at"].is_null(), "{failed}");
     assert!(
         failed["reason"]["message"].as_str().is_some_and(|text| text.contains("no-such-program")),
         "{failed}"
     );
     yard.submit("job_1").error(400, "already_submitted");
+}
+
+#[test]
+fn submit_waits_as_long_as_asked_and_a_cancel_answers_it() {
+    let yard = Yard::new();
+    let mut spec = quick();
+    spec["environment"] = json!({"setup": ["sleep 60"]});
+    yard.create("slow", &spec);
+    let path = format!("{JOBS}/slow/submit");
+    let local = json!({"provider": "local"});
+    let began = Instant::now();
+    let waited = yard.http.call("POST", &path).header("Prefer", "wait=1").json(&local).send();
+    assert_eq!(waited.ok(200)["state"], "initializing", "the true state");
+    assert_eq!(waited.header("preference-applied"), Some("wait=1"));
+    assert!((1..8).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+
+    // Still under way: another submit waits for it, and hears what becomes of it.
+    let http = yard.http.clone();
+    let submit = std::thread::spawn(move || http.post(&path, &local));
+    yard.await_status("slow", "it is installed", |status| status["phase"] == "installing");
+    assert_eq!(yard.poke("slow", "/cancel").ok(200)["state"], "stopped");
+    submit.join().expect("an answer").error(400, "cancelled");
+    let status = yard.status("slow");
+    assert_eq!((&status["state"], &status["started_at"]), (&json!("stopped"), &Value::Null));
+    assert!(yard.processes("slow").is_empty());
 }
 
 #[test]
