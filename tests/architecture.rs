@@ -10,6 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use trainyard_tests::root;
+
 /// Every crate under `crates/`, with the crates of the workspace that it may import.
 const ARROWS: &[(&str, &[&str])] = &[
     ("trainyard-domain", &[]),
@@ -69,10 +71,6 @@ const NEVER_UNDER_THE_DOMAIN: &[&str] = &[
     "tokio",
     "tracing",
 ];
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
 
 fn cargo(arguments: &[&str]) -> String {
     let output =
@@ -146,6 +144,9 @@ fn crates_import_only_along_the_arrows() {
         for used in member.dev.intersection(&ours).filter(|used| !for_tests(used)) {
             wrong.push(format!("{} → {used} (tests)", member.name));
         }
+    }
+    for (name, _) in ARROWS.iter().filter(|(name, _)| !ours.contains(*name)) {
+        wrong.push(format!("{name} is in the table and not in the workspace"));
     }
     assert!(wrong.is_empty(), "arrows that docs/ARCHITECTURE.md does not draw:\n{}", wrong.join("\n"));
 }

@@ -18,7 +18,7 @@ mod shell;
 use std::path::{Path, PathBuf};
 
 use blocks::{Block, Kind};
-use trainyard_tests::Server;
+use trainyard_tests::{Server, root};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_trainyard-under-test");
 
@@ -30,13 +30,14 @@ const OWN_TOOLS: &[&str] = &[
     "cargo xtask",
     "cargo bench",
     "cargo build",
+    "cargo run --release -p trainyard-benches",
     ".ci/run",
     "git clone",
     "cd ",
 ];
 
 fn pages() -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = root();
     let mut pages = vec![root.join("README.md")];
     let docs = std::fs::read_dir(root.join("docs")).expect("docs").flatten().map(|entry| entry.path());
     pages.extend(docs.filter(|path| path.extension().is_some_and(|end| end == "md")));

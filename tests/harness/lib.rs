@@ -30,6 +30,12 @@ const END_MAX: Duration = Duration::from_secs(20);
 /// Between two looks at something that has no event of its own.
 const LOOK_EVERY: Duration = Duration::from_millis(15);
 
+/// The workspace's root. Cargo says at run time whose tests it runs, so that one build serves several checkouts.
+pub fn root() -> PathBuf {
+    let tests = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    PathBuf::from(tests).join("..")
+}
+
 /// Says aloud what could not be tested here. Past the capture of output, so that it is seen when the test passes.
 pub fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");

@@ -8,12 +8,11 @@
 
 use std::ffi::OsString;
 use std::net::TcpListener;
-use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use trainyard_tests::{Server, say};
+use trainyard_tests::{Server, root, say};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_trainyard-under-test");
 /// Longest wait for a job to run, on a loaded machine.
@@ -35,7 +34,7 @@ struct Programs {
 impl Programs {
     /// What the program of that name prints; it must end with 0.
     fn run(&self, name: &str) -> String {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("python").join(format!("{name}.py"));
+        let path = root().join("tests/python").join(format!("{name}.py"));
         let text = std::fs::read_to_string(path).expect("the program");
         let port = self.server.url().rsplit(':').next().unwrap_or_default();
         let text = text.replace("localhost:8000", &format!("localhost:{port}"));

@@ -23,8 +23,11 @@ fn main() -> ExitCode {
 }
 
 fn run_tidy() -> ExitCode {
-    // The manifest of this crate lies one directory under the workspace's root.
-    let root: PathBuf = [env!("CARGO_MANIFEST_DIR"), ".."].iter().collect();
+    // Cargo says at run time whose manifest it runs, so that one build serves several checkouts. It lies one
+    // directory under the workspace's root.
+    let crate_root =
+        std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    let root = PathBuf::from(crate_root).join("..");
     match tidy::run(&root) {
         Ok(report) => {
             report.findings.iter().for_each(|finding| say(&finding.to_string()));
