@@ -42,8 +42,9 @@ pub(crate) async fn handle(state: Data<AppState>, request: HttpRequest, payload:
         .map_err(|_| ApiError::internal())?;
     let (response, session, messages) = actix_ws::handle_with_protocols(&request, payload, &[PROTOCOL])
         .map_err(|error| no_handshake(asks, &error.to_string()))?;
-    let socket = Socket::new(&state, session, messages, opened.events, log, guard);
-    rt::spawn(socket.run(opened.first));
+    let websocket::Opened { events, from, first } = opened;
+    let socket = Socket::new(&state, session, messages, (events, from), log, guard);
+    rt::spawn(socket.run(first));
     Ok(response)
 }
 

@@ -31,6 +31,8 @@ const CLOSE_ANSWER_MAX: Duration = Duration::from_secs(3);
 pub(crate) struct Opened {
     /// All that comes after `first`.
     pub(crate) events: EventStream,
+    /// The number after which they go on.
+    pub(crate) from: u64,
     /// `connected`, and the current status where no number was asked for.
     pub(crate) first: Vec<String>,
 }
@@ -52,7 +54,7 @@ pub(crate) async fn open(state: &AppState, id: &JobId, after: Option<u64>) -> Re
     if after.is_none() {
         first.push(wire::Message::status(&view.job.status(), from, now, attempt).to_text());
     }
-    Ok(Opened { events, first })
+    Ok(Opened { events, from, first })
 }
 
 /// The stream, and the number after which it goes on.
@@ -103,7 +105,7 @@ pub(crate) struct Socket {
     limits: StreamLimits,
     leaving: watch::Receiver<bool>,
     log: bool,
-    /// The last number that was sent, or skipped because it was not asked for.
+    /// The last number that was sent, or skipped because it was not asked for; before the first, the reader's own.
     last: u64,
     _open: StreamGuard,
 }
@@ -113,14 +115,14 @@ impl Socket {
         state: &AppState,
         session: Session,
         messages: MessageStream,
-        events: EventStream,
+        (events, from): (EventStream, u64),
         log: bool,
         open: StreamGuard,
     ) -> Socket {
         let limits = state.config.streams;
         let messages = messages.max_frame_size(limits.frame_bytes_max);
-        let last = events.last_seq_at_start().0;
-        Socket { session, messages, events, limits, leaving: state.leaving.clone(), log, last, _open: open }
+        let leaving = state.leaving.clone();
+        Socket { session, messages, events, limits, leaving, log, last: from, _open: open }
     }
 
     /// Runs it to its end.

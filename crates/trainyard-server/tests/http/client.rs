@@ -146,6 +146,11 @@ impl WebSocket {
         self.stream.write_all(bytes).await.unwrap();
     }
 
+    /// Waits until something has come, and leaves it there.
+    pub(crate) async fn begun(&self) {
+        timeout(PATIENCE, self.stream.peek(&mut [0])).await.expect("something in time").unwrap();
+    }
+
     /// The next whole message.
     pub(crate) async fn next(&mut self) -> Frame {
         timeout(PATIENCE, self.read()).await.expect("a frame in time")

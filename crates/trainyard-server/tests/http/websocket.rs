@@ -166,3 +166,30 @@ async fn a_slow_reader_is_closed_with_its_last_number_and_holds_back_nobody() {
     back.json().await;
     assert_eq!(back.json().await["seq"], got + 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_is_closed_before_its_first_event_is_told_its_own_number() {
+    // One event that is far more than the kernel holds for a connection.
+    const TEXT_BYTES: usize = 24 << 20;
+    const SEND_MAX: Duration = Duration::from_millis(100);
+    let rig = rig_with(|config| config.streams.send_max = SEND_MAX).await;
+    rig.running("job_1").await;
+    let after = rig.events("job_1").await.len() as u64;
+    let id: trainyard_domain::JobId = "job_1".parse().unwrap();
+    rig.logs.write_at(&id, 0, vec![b'x'; TEXT_BYTES].into()).await.unwrap();
+    let body = EventBody::Log(trainyard_domain::LogSpan { offset: 0, len: TEXT_BYTES as u32 });
+    let items = vec![TelemetryItem { at: rig.orchestrator.now(), body }];
+    rig.storage
+        .append(Telemetry { job_id: id, attempt: AttemptNumber::FIRST, cursor: 1, items })
+        .await
+        .unwrap();
+    let path = format!("{PATH}?after={after}&log=true");
+    let mut slow = WebSocket::open(&rig.address, &path, "").await.unwrap();
+    assert_eq!(slow.json().await["seq"], after + 1);
+    slow.begun().await;
+    // Slowness is a matter of time: nothing tells that the server has lost patience.
+    tokio::time::sleep(SEND_MAX * 10).await;
+    let (texts, end) = slow.rest().await;
+    assert!(texts.is_empty(), "it got the event");
+    assert_eq!(end, Frame::Close(1013, after.to_string()));
+}
