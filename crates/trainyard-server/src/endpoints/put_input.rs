@@ -3,7 +3,7 @@
 use actix_web::http::{StatusCode, header};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use futures_util::{StreamExt, stream};
 use tokio::sync::mpsc;
 use trainyard_domain::{IdError, Sha256};
@@ -50,7 +50,7 @@ pub(crate) async fn handle(state: Data<AppState>, request: HttpRequest, payload:
         return Ok(answer(&sha, before, before.complete));
     }
     let length = body::content_length(request.headers());
-    let (offset, total) = match asked {
+    let (from, total) = match asked {
         Some(Part::Bytes { from, until, total }) => {
             if length.is_some_and(|length| length != until - from) {
                 let error = "`Content-Range` and `Content-Length` contradict each other";
@@ -74,15 +74,18 @@ pub(crate) async fn handle(state: Data<AppState>, request: HttpRequest, payload:
             format!("an input may have at most {max} bytes"),
         ));
     }
-    let status = take(&state, sha, offset, total, payload).await?;
+    // Sent whole again after a part came: what is there already is passed over. The digest judges both together.
+    let skip = if asked.is_none() && before.received <= total { before.received } else { 0 };
+    let status = take(&state, sha, (from + skip, skip), total, payload).await?;
     Ok(answer(&sha, status, false))
 }
 
-/// Hands the body on as it comes. The connection belongs to this thread, the disk to the orchestrator's.
+/// Hands the body on as it comes, but for its first `skip` bytes. The connection belongs to this thread, the disk to
+/// the orchestrator's.
 async fn take(
     state: &Data<AppState>,
     sha: Sha256,
-    offset: u64,
+    (offset, skip): (u64, u64),
     total: u64,
     payload: Payload,
 ) -> Result<InputStatus, ApiError> {
@@ -93,7 +96,7 @@ async fn take(
             |mut receiver| async move { receiver.recv().await.map(|part| (part, receiver)) },
         );
     let stored = state.call(|o| async move { o.input_part(&sha, offset, total, Box::pin(parts)).await });
-    let (stored, read) = tokio::join!(stored, hand_on(state, payload, sender));
+    let (stored, read) = tokio::join!(stored, hand_on(state, payload, skip, sender));
     // What ailed the body says more than that it ended early.
     read.and(stored)
 }
@@ -101,6 +104,7 @@ async fn take(
 async fn hand_on(
     state: &AppState,
     mut payload: Payload,
+    mut skip: u64,
     sender: mpsc::Sender<Result<Bytes, Error>>,
 ) -> Result<(), ApiError> {
     let idle = state.config.body.upload_idle_max;
@@ -108,8 +112,14 @@ async fn hand_on(
     loop {
         let failure = match tokio::time::timeout(idle, payload.next()).await {
             Ok(None) => return Ok(()),
-            Ok(Some(Ok(part))) if part.len() as u64 <= left => {
+            Ok(Some(Ok(mut part))) if part.len() as u64 <= left => {
                 left -= part.len() as u64;
+                let known = part.len().min(usize::try_from(skip).unwrap_or(usize::MAX));
+                skip -= known as u64;
+                part.advance(known);
+                if part.is_empty() {
+                    continue;
+                }
                 if sender.send(Ok(part)).await.is_err() {
                     // The other side has what it needs, or has failed and says so.
                     return Ok(());

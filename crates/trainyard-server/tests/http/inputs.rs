@@ -25,6 +25,10 @@ async fn an_input_comes_whole_or_in_parts_and_is_checked() {
     assert_eq!(rig.send("PUT", &path, "", &bytes).await.status, 200);
     let other = format!("/api/training/inputs/{}", sha256(b"other"));
     rig.send("PUT", &other, "", b"not that").await.refused(400, "digest_mismatch");
+    // A part that came before stands in nobody's way.
+    let third = format!("/api/training/inputs/{}", sha256(b"a third one"));
+    assert_eq!(rig.send("PUT", &third, "Content-Range: bytes 0-4/11\r\n", b"a thi").await.status, 202);
+    assert_eq!(rig.send("PUT", &third, "", b"a third one").await.status, 201);
     rig.send("PUT", "/api/training/inputs/abc", "", b"x").await.refused(400, "invalid_sha256");
     rig.send("PUT", &other, "Content-Range: bytes 0-4/*\r\n", b"other")
         .await
