@@ -57,7 +57,29 @@ pub(crate) struct PatchRequest {
     pub(crate) labels: Option<BTreeMap<String, String>>,
     /// Limits to change, by name; what is left out stays.
     #[schema(value_type = Option<Object>)]
+    #[serde(default, deserialize_with = "limits")]
     pub(crate) limits: Option<LimitsPatch>,
+}
+
+/// By name only: serde alone would take a list too, by place.
+fn limits<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<LimitsPatch>, D::Error> {
+    struct Names;
+    impl<'de> serde::de::Visitor<'de> for Names {
+        type Value = Option<LimitsPatch>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_unit<E: serde::de::Error>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+            LimitsPatch::deserialize(serde::de::value::MapAccessDeserializer::new(map)).map(Some)
+        }
+    }
+    deserializer.deserialize_any(Names)
 }
 
 /// Body of `validate`; may be left out.

@@ -23,6 +23,8 @@ async fn a_job_is_created_shown_listed_and_deleted() {
     let other = rig.send("GET", "/api/training/jobs/job_1", &format!("If-None-Match: {etag}\r\n"), b"").await;
     assert_eq!(other.status, 200);
     assert_eq!(other.json()["labels"]["a"], "b");
+    let listed = rig.call("PATCH", "/api/training/jobs/job_1", r#"{"limits": [60]}"#).await;
+    listed.refused(400, "invalid_body");
 
     rig.create("job_2").await;
     let page = rig.call("GET", "/api/training/jobs?limit=1", "").await.json();
