@@ -122,12 +122,17 @@ fn as_json(event: &JobEvent) -> Value {
     json!({"type": event.kind, "data": event.data, "seq": event.seq, "ts": event.ts, "attempt": event.attempt})
 }
 
-/// Says how to come back to a job that goes on.
-pub(crate) fn say_detached(api: &Api, job: &str, fetches: bool) -> Exit {
-    let server = match api.address() {
+/// The flag that names the server in a command to type; nothing for the usual one.
+pub(crate) fn server_flag(api: &Api) -> String {
+    match api.address() {
         "http://127.0.0.1:8000" => String::new(),
         other => format!(" --server {other}"),
-    };
+    }
+}
+
+/// Says how to come back to a job that goes on.
+pub(crate) fn say_detached(api: &Api, job: &str, fetches: bool) -> Exit {
+    let server = server_flag(api);
     note(format!("\ndetached: the job {job} goes on. Come back with\n  trainyard watch {job}{server}"));
     if fetches {
         note(format!("and bring its artifact home with\n  trainyard artifact get {job}{server}"));

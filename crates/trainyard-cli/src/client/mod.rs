@@ -198,15 +198,32 @@ impl Api {
             Err(_) => Value::Null,
         };
         let text = |field: &str| body.get(field).and_then(Value::as_str).map(str::to_owned);
-        let exit = if status == StatusCode::NOT_FOUND { Exit::NotFound } else { Exit::Failed };
+        let code = text("code");
         let message = text("error").unwrap_or_else(|| format!("the server answered {status}"));
-        let mut failure = Failure::new(exit, message);
+        let mut failure = Failure::new(exit_for(status, code.as_deref()), message);
         failure.detail = text("detail");
-        failure.code = text("code");
+        failure.code = code;
         failure.passing = matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS);
         failure.oldest_seq = body.get("oldest_seq").and_then(Value::as_u64);
         failure.hint = hint_for(status, body.get("error").is_some());
         failure
+    }
+}
+
+/// What was written wrongly is wrong usage, also where only the server could tell.
+fn exit_for(status: StatusCode, code: Option<&str>) -> Exit {
+    const MISWRITTEN: [&str; 6] = [
+        "invalid_spec",
+        "invalid_parameter",
+        "unknown_parameter",
+        "invalid_job_id",
+        "invalid_secret_name",
+        "unknown_provider",
+    ];
+    match status {
+        StatusCode::NOT_FOUND => Exit::NotFound,
+        StatusCode::BAD_REQUEST if code.is_some_and(|code| MISWRITTEN.contains(&code)) => Exit::Usage,
+        _ => Exit::Failed,
     }
 }
 
@@ -294,6 +311,10 @@ mod addresses {
         let api = Api::at(&format!("http://127.0.0.1:{port}"), None).unwrap();
         let failure = api.get::<Value>(&["jobs"], &[]).await.unwrap_err();
         assert_eq!(failure.exit, Exit::Unreachable);
+        let exit = |status, code| exit_for(status, Some(code)).number();
+        assert_eq!(exit(StatusCode::BAD_REQUEST, "invalid_spec"), 2);
+        assert_eq!(exit(StatusCode::BAD_REQUEST, "wrong_state"), 1);
+        assert_eq!(exit(StatusCode::NOT_FOUND, "job_not_found"), 4);
         let text = failure.to_string();
         assert!(text.contains(&port.to_string()) && text.contains("trainyard serve"), "{text}");
     }

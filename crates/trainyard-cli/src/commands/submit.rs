@@ -97,6 +97,9 @@ pub(crate) async fn submit(
         body["machine"] = json!(machine);
     }
     api.post(&["jobs", job, "submit"], &body, SUBMIT_MAX).await.map_err(|failure| {
+        if failure.exit == Exit::NotFound {
+            return failure;
+        }
         let kept = format!("the job {job} is kept: `trainyard status {job}` tells how it is");
         let hint = failure.hint.clone().unwrap_or(kept);
         failure.hint(hint)

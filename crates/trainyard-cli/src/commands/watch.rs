@@ -2,7 +2,8 @@
 
 use crate::client::{Api, ClientArgs, Status};
 use crate::exit::Outcome;
-use crate::follow::{FollowOptions, Followed, follow, say_detached, say_ended};
+use crate::follow::{FollowOptions, Followed, follow, say_detached, say_ended, server_flag};
+use crate::out::note;
 
 /// Watch a job to its end; Ctrl-C lets go of it
 #[derive(Debug, clap::Args)]
@@ -24,6 +25,10 @@ pub(crate) async fn run(args: Args) -> Outcome {
     let api = Api::new(&args.client)?;
     let status: Status = api.get(&["jobs", &args.job, "status"], &[]).await?;
     let after = if args.from_start { 0 } else { status.seq.unwrap_or(0) };
+    if status.state == "created" {
+        let (job, server) = (&args.job, server_flag(&api));
+        note(format!("{job} is not submitted: waiting until it is (`trainyard submit {job}{server}`)"));
+    }
     let options = FollowOptions { after, log: args.log, notifications: true };
     match follow(&api, &args.job, options, args.client.out(), &mut |_| {}).await? {
         Followed::Ended(status) => Ok(say_ended(&status)),
