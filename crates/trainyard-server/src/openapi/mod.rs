@@ -6,9 +6,9 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use utoipa::openapi::path::Operation;
-use utoipa::openapi::schema::{Object, Schema};
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{Object, Schema, Type};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{Content, OpenApi, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{Modify, OpenApi as _, PartialSchema, ToSchema};
 
@@ -66,6 +66,9 @@ pub fn document() -> OpenApi {
 /// What every operation has.
 struct Common;
 
+/// A bearer token has no scopes.
+const NO_SCOPES: [&str; 0] = [];
+
 /// Errors that any call of the API may answer with.
 const ERRORS: [(&str, &str); 11] = [
     ("400", "Bad input or state"),
@@ -86,7 +89,20 @@ impl Modify for Common {
         let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
         let components = document.components.get_or_insert_default();
         components.security_schemes.insert("token".to_owned(), RefOr::T(SecurityScheme::Http(scheme)));
+        for (name, schema) in &mut components.schemas {
+            // What comes in may be left out, what goes out may not.
+            if !name.ends_with("Request") {
+                require_all(schema);
+            }
+        }
+        // Without a token where there is none yet.
+        document.security =
+            Some(vec![SecurityRequirement::default(), SecurityRequirement::new("token", NO_SCOPES)]);
         for item in document.paths.paths.values_mut() {
+            if let Some(operation) = &mut item.post {
+                operation.parameters.get_or_insert_default().push(RefOr::T(idempotency_key()));
+                left_out_is_not_null(operation);
+            }
             let operations = [
                 &mut item.get,
                 &mut item.put,
@@ -100,6 +116,33 @@ impl Modify for Common {
             }
         }
     }
+}
+
+/// Fields of answers are null where they have no value, never absent; but for the one that only a 410 has.
+fn require_all(schema: &mut RefOr<Schema>) {
+    if let RefOr::T(Schema::Object(object)) = schema {
+        object.required = object.properties.keys().filter(|name| *name != "oldest_seq").cloned().collect();
+    }
+}
+
+/// A body that may be left out is described as one that may be `null`, which is refused.
+fn left_out_is_not_null(operation: &mut Operation) {
+    let Some(RefOr::T(body)) = &mut operation.request_body else { return };
+    for content in body.content.values_mut() {
+        let RefOr::T(content) = content else { continue };
+        if let Some(RefOr::T(Schema::OneOf(one))) = &content.schema {
+            content.schema = one.items.iter().find(|item| matches!(item, RefOr::Ref(_))).cloned();
+        }
+    }
+}
+
+fn idempotency_key() -> Parameter {
+    ParameterBuilder::new()
+        .name("Idempotency-Key")
+        .parameter_in(ParameterIn::Header)
+        .description(Some("The same key with the same request gets the same answer, for 24 hours"))
+        .schema(Some(Object::with_type(Type::String)))
+        .build()
 }
 
 fn add_errors(operation: &mut Operation) {
@@ -166,6 +209,25 @@ mod tests {
         insta::assert_snapshot!(calls.join("\n"));
         let request = &document["components"]["schemas"]["JobRequest"];
         assert!(request["properties"]["hyperparameters"]["properties"]["lora_r"].is_object(), "{request}");
+    }
+
+    #[test]
+    fn what_goes_out_is_whole_and_who_may_call_is_said() {
+        let document = serde_json::to_value(document()).unwrap();
+        let status = &document["components"]["schemas"]["StatusAnswer"];
+        let required = status["required"].as_array().unwrap();
+        assert_eq!(required.len(), status["properties"].as_object().unwrap().len());
+        let schemas = &document["components"]["schemas"];
+        assert!(!schemas["ErrorBody"]["required"].as_array().unwrap().contains(&"oldest_seq".into()));
+        assert_eq!(schemas["SubmitRequest"]["required"], serde_json::json!(["provider"]));
+        assert_eq!(document["security"], serde_json::json!([{}, {"token": []}]));
+        let parameters = &document["paths"]["/api/training/jobs"]["post"]["parameters"];
+        assert_eq!(parameters[0]["name"], "Idempotency-Key");
+        assert_eq!(parameters[0]["required"], false);
+        let clone = &document["paths"]["/api/training/jobs/{job_id}/clone"]["post"]["requestBody"];
+        assert_ne!(clone["required"], true);
+        let schema = &clone["content"]["application/json"]["schema"];
+        assert_eq!(schema["$ref"], "#/components/schemas/CloneRequest");
     }
 
     #[test]
