@@ -251,11 +251,12 @@ impl Connector for LocalConnector {
 
     async fn terminate(&self, order: &OrderName, _id: &ProviderJobId) -> Result<Termination, ConnectorError> {
         self.end(order).await?;
+        // No process is left, so the slot is free, whatever becomes of the files.
+        self.slots.free(order);
         let (machines, of) = (self.machines.clone(), order.clone());
         let removed = tokio::task::spawn_blocking(move || machines.remove(&of)).await;
         let removed = removed.map_err(|error| internal("removing an agent's directory").because(error))?;
         removed.map_err(|error| internal("removing an agent's directory").because(error))?;
-        self.slots.free(order);
         Ok(Termination::Gone("no process of it is left on this machine".to_owned()))
     }
 

@@ -107,10 +107,51 @@ impl Machines {
     }
 }
 
-/// Removes a directory; none there is fine.
+/// Removes a directory; none there is fine. Directories that a training made read-only are removed too.
 pub(crate) fn remove_tree(directory: &Path) -> io::Result<()> {
     match fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            open_up(directory)?;
+            fs::remove_dir_all(directory)
+        }
+        other => other,
+    }
+}
+
+/// Lets the owner change every directory below one. Links are not followed.
+fn open_up(top: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let mut left = vec![top.to_path_buf()];
+    while let Some(directory) = left.pop() {
+        fs::set_permissions(&directory, fs::Permissions::from_mode(0o700))?;
+        for entry in fs::read_dir(&directory)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                left.push(entry.path());
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn read_only_directories_of_a_training_are_removed() {
+        let place = tempfile::tempdir().unwrap();
+        let top = place.path().join("machine");
+        fs::create_dir_all(top.join("cache/module")).unwrap();
+        fs::write(top.join("cache/module/file"), b"x").unwrap();
+        for directory in ["cache/module", "cache"] {
+            fs::set_permissions(top.join(directory), fs::Permissions::from_mode(0o500)).unwrap();
+        }
+        remove_tree(&top).unwrap();
+        assert!(!top.exists());
+        remove_tree(&top).unwrap();
     }
 }
