@@ -75,10 +75,14 @@ impl Core {
         (since / 4).clamp(self.policy.boot_poll, self.policy.look_every)
     }
 
-    /// The job waits for nothing any more.
+    /// The job waits for nothing any more. The bell of a free slot may have been rung for it: the next one hears it.
     pub(crate) fn leave(&self, id: &JobId) {
         for provider in self.providers.values() {
-            provider.line.leave(id);
+            if provider.line.leave(id)
+                && let Some(next) = provider.line.first()
+            {
+                self.queue.ring(&next);
+            }
         }
     }
 

@@ -40,10 +40,10 @@ pub(crate) async fn take_up(core: &Core) {
             continue;
         }
         match core.storage.waiting(name, TAKEN_UP_MAX).await {
-            Ok(waiting) => waiting.iter().for_each(|id| {
-                provider.line.join(id);
-                core.queue.ring(id);
-            }),
+            Ok(waiting) => {
+                waiting.iter().for_each(|id| core.queue.ring(id));
+                provider.line.restore(waiting);
+            }
             Err(error) => tracing::warn!(error = %error, "waiting jobs could not be read"),
         }
     }
@@ -97,7 +97,11 @@ async fn retain(core: &Arc<Core>) -> Result<(), Error> {
     }
     if let Some(kept) = core.policy.jobs_kept {
         for id in core.storage.ended_before(now - kept, EXPIRE_ROWS).await? {
-            crate::commands::forget_job(core, &id, false).await?;
+            // One whose machine is still being given back stays until it is.
+            let held = core.storage.load(&id).await?.is_some_and(|stored| stored.job.state().claim().is_some());
+            if !held {
+                crate::commands::forget_job(core, &id, false).await?;
+            }
         }
     }
     core.inputs.expire((now - core.policy.inputs_kept).into()).await?;

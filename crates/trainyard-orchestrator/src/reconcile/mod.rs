@@ -33,16 +33,33 @@ pub(crate) async fn drive(core: Arc<Core>) {
         let Some(id) = core.queue.next().await else { break };
         let core = core.clone();
         looks.spawn(async move {
-            let next = reconcile(&core, &id).await;
-            core.queue.done(&id);
-            if let Some(delay) = next {
-                if delay.is_zero() { core.queue.ring(&id) } else { core.queue.ring_after(&id, delay) }
-            }
+            let mut look = Look { next: Some(core.policy.look_every), core, id };
+            look.next = reconcile(&look.core, &look.id).await;
+            drop(look);
             drop(permit);
         });
     }
     // A look under way ends by itself; every commit is conditional, so one that is cut off harms nothing.
     looks.shutdown().await;
+}
+
+/// A look under way. However it ends, a panic included, its key is free again afterwards.
+struct Look {
+    core: Arc<Core>,
+    id: JobId,
+    next: Option<Duration>,
+}
+
+impl Drop for Look {
+    fn drop(&mut self) {
+        let queue = &self.core.queue;
+        queue.done(&self.id);
+        match self.next {
+            Some(delay) if delay.is_zero() => queue.ring(&self.id),
+            Some(delay) => queue.ring_after(&self.id, delay),
+            None => {}
+        }
+    }
 }
 
 /// One look at a job, with at most one effect. Says when it wants the next one.

@@ -8,17 +8,28 @@ use trainyard_domain::{AttemptNumber, Claim, Fact, JobState, Machine, OrderName,
 use trainyard_storage::StoredJob;
 
 use super::commit::{Draft, StoredJobLite};
+use super::is_contention;
 use crate::Error;
 use crate::core::{Core, Provider};
+use crate::line::Turn;
+
+/// The next in line looks again after this, should the end of the order before it not wake it.
+const SOON: Duration = Duration::from_millis(20);
 
 /// Orders the next attempt's machine.
 pub(super) async fn order(core: &Arc<Core>, stored: StoredJob) -> Result<Option<Duration>, Error> {
     let Some(provider) = core.provider_of(&stored.job) else { return unknown_provider(core, stored).await };
     let info = provider.connector.info();
-    if info.capabilities.queue
-        && !provider.line.may_order(stored.job.id(), || provider.vacancy(&stored.job).free)
-    {
-        return queued(core, stored).await;
+    let wants = stored.job.spec().resources.gpu_count.max(1);
+    let mut going = None;
+    if info.capabilities.queue {
+        match provider.line.may_order(stored.job.id(), wants, || provider.vacancy(&stored.job)) {
+            Turn::Go(order) => going = Some(order),
+            Turn::Soon => return Ok(Some(SOON)),
+            Turn::Wait => return queued(core, stored).await,
+        }
+        // Several slots may have come free with one bell.
+        provider.line.first().iter().for_each(|next| core.queue.ring(next));
     }
     let name = OrderName::new(core.installation.id(), core.clock.ulid());
     let mut draft = Draft::of(&stored, core.clock.now());
@@ -38,26 +49,53 @@ pub(super) async fn order(core: &Arc<Core>, stored: StoredJob) -> Result<Option<
         gone_at: None,
         gone_proof: None,
     });
-    let intended = draft.commit(core).await?;
-    let order = ProvisionOrder { name, resources: stored.job.spec().resources.clone() };
-    let provisioned = provider.connector.provision(&order).await;
-    if !provisioned.as_ref().is_err_and(is_full) {
-        provider.line.leave(intended.job.id());
-        if let Some(next) = provider.line.first() {
-            // Several slots may have come free with one bell.
-            core.queue.ring(&next);
-        }
-    }
-    match provisioned {
-        Ok(placement) => placed(core, &intended, provider, attempt, placement).await,
-        Err(error) if error.effect == Effect::None => {
-            refused(core, &intended, provider, attempt, &error).await
-        }
-        // It may have happened: found out by its name, never by asking again.
+    let intended = match draft.commit(core).await {
+        Ok(intended) => intended,
         Err(error) => {
-            tracing::warn!(job_id = %stored.job.id(), error = %error, "the outcome of an order is not known");
-            Ok(Some(Duration::from_millis(200)))
+            if going.is_some() {
+                // A command came in between: the place in line is kept.
+                provider.line.step_back(stored.job.id());
+            }
+            return Err(error);
         }
+    };
+    let order = ProvisionOrder { name, resources: stored.job.spec().resources.clone() };
+    let outcome = provider.connector.provision(&order).await;
+    if going.take().is_some() {
+        // How full it is has one answer again.
+        provider.line.first().iter().for_each(|next| core.queue.ring(next));
+    }
+    outcome_of(core, intended, provider, attempt, outcome).await
+}
+
+/// Records what became of an order, also where a command came in between.
+async fn outcome_of(
+    core: &Arc<Core>,
+    intended: StoredJobLite,
+    provider: &Provider,
+    attempt: AttemptNumber,
+    outcome: Result<Placement, ConnectorError>,
+) -> Result<Option<Duration>, Error> {
+    let mut at = intended;
+    loop {
+        let recorded = match &outcome {
+            Ok(placement) => placed(core, &at, provider, attempt, placement.clone()).await,
+            Err(error) if error.effect == Effect::None => refused(core, &at, provider, attempt, error).await,
+            // It may have happened: found out by its name, never by asking again.
+            Err(error) => {
+                tracing::warn!(job_id = %at.job.id(), error = %error, "the outcome of an order is not known");
+                return Ok(Some(Duration::from_millis(200)));
+            }
+        };
+        match recorded {
+            Err(error) if is_contention(&error) => {}
+            other => return other,
+        }
+        let Some(now) = core.storage.load(at.job.id()).await? else { return Ok(Some(Duration::ZERO)) };
+        if now.job.state().claim() != Some(Claim::Asked { attempt }) {
+            return Ok(Some(Duration::ZERO));
+        }
+        at = StoredJobLite { job: now.job, version: now.version };
     }
 }
 
