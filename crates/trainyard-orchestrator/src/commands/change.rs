@@ -27,6 +27,9 @@ impl Orchestrator {
             let labels = patch.labels.clone().unwrap_or_else(|| draft.job.body().labels.clone());
             let changed = JobSpec { limits, labels, ..stored.job.spec().as_ref().clone() };
             changed.validate().map_err(|error| super::create::invalid(error).about(id))?;
+            if patch.limits.is_some() {
+                super::create::under_ceiling(core, &changed).map_err(|error| error.about(id))?;
+            }
             draft.job.set_labels(changed.labels);
             draft.job.set_limits(changed.limits);
             match draft.commit(core).await {

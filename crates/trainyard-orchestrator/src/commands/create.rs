@@ -4,6 +4,7 @@ use trainyard_domain::{InvalidSpec, Job, JobId, JobSpec};
 use trainyard_storage::{JobFilter, JobPage, ListPage};
 
 use super::{load, view};
+use crate::core::Core;
 use crate::{Error, JobView, Orchestrator};
 
 impl Orchestrator {
@@ -13,14 +14,7 @@ impl Orchestrator {
     /// `invalid_spec` naming every wrong field; `job_exists`.
     pub async fn create_job(&self, id: Option<JobId>, spec: JobSpec) -> Result<JobView, Error> {
         spec.validate().map_err(invalid)?;
-        if let Some(most) = self.core.policy.max_duration_s
-            && spec.limits.max_duration_s > most
-        {
-            return Err(Error::bad_request(
-                "invalid_spec",
-                format!("`limits.max_duration_s` is over this installation's ceiling of {most} seconds"),
-            ));
-        }
+        under_ceiling(&self.core, &spec)?;
         let id = id.unwrap_or_else(|| JobId::generate(self.core.clock.ulid()));
         let job = Job::new(id, spec, None, self.core.clock.now());
         let stored = self.core.storage.create(&job, &[]).await?;
@@ -49,6 +43,17 @@ impl Orchestrator {
     /// Where storage fails.
     pub async fn list_jobs(&self) -> Result<JobPage, Error> {
         self.list(&JobFilter::default(), ListPage { limit: 1000, before: None }).await
+    }
+}
+
+/// Whether the installation allows a job that long.
+pub(super) fn under_ceiling(core: &Core, spec: &JobSpec) -> Result<(), Error> {
+    match core.policy.max_duration_s {
+        Some(most) if spec.limits.max_duration_s > most => Err(Error::bad_request(
+            "invalid_spec",
+            format!("`limits.max_duration_s` is over this installation's ceiling of {most} seconds"),
+        )),
+        _ => Ok(()),
     }
 }
 

@@ -12,7 +12,8 @@ use trainyard_domain::{
 use trainyard_storage::{IngestError, StoredJob};
 
 use super::commit::{Draft, StoredJobLite};
-use super::end;
+use super::train::until_unwanted;
+use super::{end, is_contention};
 use crate::core::Core;
 use crate::link::Link;
 use crate::{Error, ErrorKind};
@@ -22,8 +23,6 @@ const MANIFEST_WAIT: Duration = Duration::from_secs(20);
 
 /// Why the artifact is not home.
 enum Broken {
-    /// The user asked to stop meanwhile.
-    Unwanted,
     /// A file never matched its digest, or what the machine offers cannot be taken.
     Lost(String),
     /// The agent did not answer: the next look judges it.
@@ -44,6 +43,10 @@ pub(super) async fn collect(
     };
     let manifest = match link.workload.manifest(Duration::ZERO).await {
         Ok(Some(manifest)) => manifest,
+        // The agent answers that it cannot: asking again gives the same.
+        Err(error) if error.kind == Kind::Internal => {
+            return lost(core, stored, &rental, &error.to_string()).await;
+        }
         Ok(None) | Err(_) => return collecting(core, stored, &link).await,
     };
     let mut at = StoredJobLite { job: stored.job.clone(), version: stored.version };
@@ -52,21 +55,33 @@ pub(super) async fn collect(
         draft.phase(Phase::Collecting);
         at = draft.commit(core).await?;
     }
-    match bring_home(core, &at, &link, &manifest, &rental).await {
-        Ok(record) => complete(core, &at, record, &rental, exit, &manifest).await,
-        Err(Broken::Unwanted) => Ok(Some(Duration::ZERO)),
+    let brought = tokio::select! {
+        brought = bring_home(core, &at, &link, &manifest, &rental) => brought,
+        () = until_unwanted(core, at.job.id()) => return Ok(Some(Duration::ZERO)),
+    };
+    match brought {
+        Ok(record) => complete(core, at, record, &rental, exit, &manifest).await,
         Err(Broken::Silent(error)) => {
             tracing::warn!(job_id = %at.job.id(), error = %error, "fetching the artifact broke off");
             Ok(Some(core.policy.look_every / 2))
         }
         Err(Broken::Ours(error)) => Err(error),
         Err(Broken::Lost(why)) => {
-            let reason =
-                Reason::new("artifact_lost", format!("the artifact could not be brought home: {why}"));
             let Some(stored) = core.storage.load(at.job.id()).await? else { return Ok(None) };
-            end::replace(core, stored, &rental, reason).await
+            lost(core, stored, &rental, &why).await
         }
     }
+}
+
+/// It cannot be brought home: the next attempt, if one is left, makes it anew.
+async fn lost(
+    core: &Arc<Core>,
+    stored: StoredJob,
+    rental: &Rental,
+    why: &str,
+) -> Result<Option<Duration>, Error> {
+    let reason = Reason::new("artifact_lost", format!("the artifact could not be brought home: {why}"));
+    end::replace(core, stored, rental, reason).await
 }
 
 /// The machine is still hashing: said as a phase, and waited for.
@@ -76,7 +91,11 @@ async fn collecting(core: &Arc<Core>, stored: StoredJob, link: &Link) -> Result<
         draft.phase(Phase::Collecting);
         draft.commit(core).await?;
     }
-    match link.workload.manifest(MANIFEST_WAIT).await {
+    let made = tokio::select! {
+        made = link.workload.manifest(MANIFEST_WAIT) => made,
+        () = until_unwanted(core, stored.job.id()) => return Ok(Some(Duration::ZERO)),
+    };
+    match made {
         Ok(_) => Ok(Some(Duration::ZERO)),
         Err(error) => {
             tracing::warn!(job_id = %stored.job.id(), error = %error, "the machine's digests could not be read");
@@ -110,7 +129,7 @@ async fn bring_home(
     let ingest = core.artifacts.begin(at.job.id(), rental.attempt).await.map_err(ours)?;
     for file in &files {
         let mut tries = 1;
-        while let Err(error) = fetch(core, at, link, &ingest, file).await {
+        while let Err(error) = fetch(core, link, &ingest, file).await {
             match error {
                 Broken::Lost(why) if tries < core.policy.artifact_tries_max => {
                     tracing::warn!(job_id = %at.job.id(), file = %file.path, why, "a file is fetched again");
@@ -138,7 +157,6 @@ async fn bring_home(
 /// One file, in ranges. The next range is asked for while the last one is hashed and written.
 async fn fetch(
     core: &Arc<Core>,
-    at: &StoredJobLite,
     link: &Link,
     ingest: &trainyard_storage::Ingest,
     file: &ArtifactFile,
@@ -151,9 +169,6 @@ async fn fetch(
         let (next, written) = tokio::join!(part(core, link, file, offset), writer.write(bytes));
         written.map_err(judge)?;
         bytes = next?;
-        if offset.is_multiple_of(64 << 20) && is_unwanted(core, at).await {
-            return Err(Broken::Unwanted);
-        }
     }
     writer.finish().await.map(|_| ()).map_err(judge)
 }
@@ -172,14 +187,9 @@ async fn part(core: &Core, link: &Link, file: &ArtifactFile, offset: u64) -> Res
     Ok(bytes)
 }
 
-async fn is_unwanted(core: &Core, at: &StoredJobLite) -> bool {
-    let now = core.storage.load(at.job.id()).await;
-    now.is_ok_and(|stored| stored.is_none_or(|stored| matches!(stored.job.wish(), Wish::Stop(_))))
-}
-
 fn unfetched(error: ConnectorError) -> Broken {
     match error.kind {
-        Kind::NotFound | Kind::Mismatch | Kind::Invalid => Broken::Lost(error.to_string()),
+        Kind::NotFound | Kind::Mismatch | Kind::Invalid | Kind::Internal => Broken::Lost(error.to_string()),
         _ => Broken::Silent(error),
     }
 }
@@ -199,16 +209,16 @@ fn ours(error: IngestError) -> Broken {
     )
 }
 
-/// The artifact is home: the job is completed, then its machine given back.
+/// The artifact is home: the job is completed, then its machine given back. Where a label or a limit was changed
+/// meanwhile, what is home stays home.
 async fn complete(
     core: &Arc<Core>,
-    at: &StoredJobLite,
+    mut at: StoredJobLite,
     record: Option<ArtifactRecord>,
     rental: &Rental,
     exit: Exit,
     manifest: &Manifest,
 ) -> Result<Option<Duration>, Error> {
-    let mut draft = at.draft(core.clock.now());
     let message = match &record {
         Some(record) => {
             let bytes: u64 = record.files.iter().map(|file| file.size_bytes).sum();
@@ -225,12 +235,24 @@ async fn complete(
             manifest.skipped.join("; ")
         ),
     };
-    draft.job.set_exit(rental.attempt, exit);
-    draft.job.set_artifact(record);
-    let at = draft.now;
-    draft.apply(&Fact::Completed { at })?;
-    draft.tell(NotificationKind::Completed, "Training Complete!", message);
-    let ended = draft.commit(core).await?;
+    let ended = loop {
+        let mut draft = at.draft(core.clock.now());
+        draft.job.set_exit(rental.attempt, exit.clone());
+        draft.job.set_artifact(record.clone());
+        let now = draft.now;
+        draft.apply(&Fact::Completed { at: now })?;
+        draft.tell(NotificationKind::Completed, "Training Complete!", message.clone());
+        match draft.commit(core).await {
+            Ok(ended) => break ended,
+            Err(error) if is_contention(&error) => {}
+            Err(error) => return Err(error),
+        }
+        let Some(now) = core.storage.load(at.job.id()).await? else { return Ok(None) };
+        if now.job.state().rental() != Some(rental) || matches!(now.job.wish(), Wish::Stop(_)) {
+            return Ok(Some(Duration::ZERO));
+        }
+        at = StoredJobLite { job: now.job, version: now.version };
+    };
     end::count_end(&ended);
     Ok(Some(Duration::ZERO))
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use trainyard_connector::Termination;
 use trainyard_domain::{
-    AttemptNumber, Exit, Fact, JobState, Machine, NotificationKind, Phase, Reason, Rental, StopCause,
+    AttemptNumber, Exit, Fact, Job, JobState, Machine, NotificationKind, Phase, Reason, Rental, StopCause,
 };
 use trainyard_storage::StoredJob;
 
@@ -21,13 +21,14 @@ pub(super) async fn replace(
     rental: &Rental,
     reason: Reason,
 ) -> Result<Option<Duration>, Error> {
-    let mut at = StoredJobLite { job: stored.job.clone(), version: stored.version };
-    if stored.job.body().phase != Some(Phase::Recovering) && stored.job.body().started_at.is_some() {
-        let mut draft = Draft::of(&stored, core.clock.now());
+    let mut at = StoredJobLite { job: stored.job, version: stored.version };
+    if at.job.body().phase != Some(Phase::Recovering) && at.job.body().started_at.is_some() {
+        // Gone on with in this same look: the next one may see something else, as where an artifact is lost.
+        let mut draft = at.draft(core.clock.now());
         draft.phase(Phase::Recovering);
         at = draft.commit(core).await?;
     }
-    let Some(removed) = remove(core, &stored, rental).await? else { return Ok(Some(core.policy.look_every)) };
+    let Some(removed) = remove(core, &at.job, rental).await? else { return Ok(Some(core.policy.look_every)) };
     let mut draft = at.draft(core.clock.now());
     draft.job.set_attempt_end(rental.attempt, reason.clone());
     draft.apply(&Fact::Lost { attempt: rental.attempt })?;
@@ -48,16 +49,19 @@ pub(super) async fn expire(core: &Arc<Core>, stored: StoredJob) -> Result<Option
     Ok(Some(Duration::ZERO))
 }
 
-/// Ends the job. A stop is recorded once nothing of the training is left, so the machine goes first.
+/// Ends the job. A stop is recorded once nothing of the training is left, so the machine goes first. Of a training
+/// that ended by itself nothing is left, and the end is recorded first: its witness goes with the machine, and a crash
+/// between the two must not make a failed training look like a lost machine, which is tried again.
 pub(super) async fn finish(
     core: &Arc<Core>,
     stored: StoredJob,
     outcome: Outcome,
 ) -> Result<Option<Duration>, Error> {
     let rental = stored.job.state().rental().cloned();
+    let record_first = matches!(&outcome, Outcome::Failed { exit: Some(_), .. });
     let removed = match &rental {
-        Some(rental) => remove(core, &stored, rental).await?,
-        None => None,
+        Some(rental) if !record_first => remove(core, &stored.job, rental).await?,
+        _ => None,
     };
     let mut draft = Draft::of(&stored, core.clock.now());
     if matches!(draft.job.state(), JobState::Created { .. }) {
@@ -81,7 +85,8 @@ pub(super) async fn finish(
     let ended = draft.commit(core).await?;
     core.leave(ended.job.id());
     count_end(&ended);
-    Ok(ended.job.state().claim().map(|_| Duration::from_millis(500)))
+    let again = if record_first { Duration::ZERO } else { Duration::from_millis(500) };
+    Ok(ended.job.state().claim().map(|_| again))
 }
 
 fn note_end(draft: &mut Draft, exit: Option<Exit>, reason: Option<&Reason>) {
@@ -117,7 +122,7 @@ pub(super) async fn give_back(
     stored: StoredJob,
     rental: &Rental,
 ) -> Result<Option<Duration>, Error> {
-    match remove(core, &stored, rental).await? {
+    match remove(core, &stored.job, rental).await? {
         Some(removed) if removed.is_gone() => {
             let mut draft = Draft::of(&stored, core.clock.now());
             released(core, &mut draft, rental.attempt, &removed).await?;
@@ -150,8 +155,7 @@ impl Removed {
 }
 
 /// Asks for a machine's removal. `None`: it could not be asked, and is tried again.
-async fn remove(core: &Arc<Core>, stored: &StoredJob, rental: &Rental) -> Result<Option<Removed>, Error> {
-    let job = &stored.job;
+async fn remove(core: &Arc<Core>, job: &Job, rental: &Rental) -> Result<Option<Removed>, Error> {
     let attempt = job.attempts().iter().find(|attempt| attempt.number == rental.attempt);
     let (Some(provider), Some(attempt)) = (core.provider_of(job), attempt) else { return Ok(None) };
     match provider.connector.terminate(&attempt.order, &rental.machine).await {

@@ -182,8 +182,10 @@ fn training(
 
 fn exited(rental: &Rental, exit: &Exit) -> Step {
     if exit.asked {
-        // Nobody here asked: the agent itself stopped it, at the deadline.
-        return Step::Finish(Outcome::Failed { reason: deadline(), exit: Some(exit.clone()) });
+        // Nobody here asked: the agent itself stopped it, at the deadline or for the reason that it tells.
+        let told = exit.note.as_deref().filter(|note| !note.contains("deadline"));
+        let reason = told.map_or_else(deadline, |note| Reason::new("stopped_by_agent", note));
+        return Step::Finish(Outcome::Failed { reason, exit: Some(exit.clone()) });
     }
     if exit.code == 0 {
         return Step::Collect { rental: rental.clone(), exit: exit.clone() };

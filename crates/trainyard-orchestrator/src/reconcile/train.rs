@@ -4,18 +4,22 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use trainyard_connector::{ConnectorError, ErrorKind as Kind, StartOrder, TrainingState};
-use trainyard_domain::{Fact, JobState, NotificationKind, Phase, Reason, Rental, Timestamp};
+use trainyard_connector::{
+    ConnectorError, ErrorKind as Kind, HandOver, InputSource, StartOrder, TrainingState,
+};
+use trainyard_domain::{
+    Fact, Job, JobId, JobState, NotificationKind, Phase, Reason, Rental, Timestamp, Wish,
+};
 use trainyard_storage::StoredJob;
 
 use super::commit::Draft;
 use super::end;
 use super::order::reason_of;
 use super::plan::Outcome;
-use crate::Error;
 use crate::core::Core;
 use crate::handover::hand_over;
 use crate::link::Link;
+use crate::{Error, ErrorKind};
 
 /// Hands over inputs, code, specification and secrets, and starts the training. Safe to repeat: the agent knows what
 /// it has, and starts an attempt once.
@@ -26,19 +30,21 @@ pub(super) async fn bring(
 ) -> Result<Option<Duration>, Error> {
     let job = &stored.job;
     let Ok(Some(link)) = Link::of(core, job, &rental).await else { return Ok(Some(core.policy.look_every)) };
-    let inputs = match hand_over(core, job).await {
+    let handed = tokio::select! {
+        handed = hand_inputs(core, job, &link) => handed,
+        // Inputs may be many gigabytes; a cancel does not wait for them.
+        () = until_unwanted(core, job.id()) => return Ok(Some(Duration::ZERO)),
+    };
+    let inputs = match handed {
         Ok(inputs) => inputs,
+        Err(Unhanded::Agent(error)) => return not_brought(core, stored, error).await,
         // What stood there at the submit is gone: no attempt can help.
-        Err(error) => {
+        Err(Unhanded::Here(error)) if error.kind == ErrorKind::BadRequest => {
             let reason = Reason::new(error.code.clone(), format!("{error}: {}", error.detail_text()));
             return end::finish(core, stored, Outcome::Failed { reason, exit: None }).await;
         }
+        Err(Unhanded::Here(error)) => return Err(error),
     };
-    for (source, _) in &inputs {
-        if let Err(error) = link.workload.put_input(source).await {
-            return not_brought(core, stored, error).await;
-        }
-    }
     let mut secrets = BTreeMap::new();
     for name in &job.spec().secrets {
         if let Some(sealed) = core.storage.secret(name).await? {
@@ -69,6 +75,40 @@ pub(super) async fn bring(
             }
         }
         Err(error) => not_brought(core, stored, error).await,
+    }
+}
+
+/// Why the inputs are not on the machine.
+enum Unhanded {
+    Here(Error),
+    Agent(ConnectorError),
+}
+
+async fn hand_inputs(
+    core: &Arc<Core>,
+    job: &Job,
+    link: &Link,
+) -> Result<Vec<(InputSource, HandOver)>, Unhanded> {
+    let inputs = hand_over(core, job).await.map_err(Unhanded::Here)?;
+    for (source, _) in &inputs {
+        link.workload.put_input(source).await.map_err(Unhanded::Agent)?;
+    }
+    Ok(inputs)
+}
+
+/// Resolves once the job is to stop, or is gone. What takes long is raced with it, so that a cancel is answered in
+/// time. It asks first after a moment: what is quick pays nothing.
+pub(super) async fn until_unwanted(core: &Arc<Core>, id: &JobId) {
+    let mut bell = core.bells.listen(id);
+    let mut wait = Duration::from_millis(200);
+    loop {
+        // Either way it looks: the bell may have been rung before it was listened to.
+        let _ = tokio::time::timeout(wait, bell.changed()).await;
+        wait = core.policy.look_every;
+        let now = core.storage.load(id).await;
+        if now.is_ok_and(|now| now.is_none_or(|now| matches!(now.job.wish(), Wish::Stop(_)))) {
+            return;
+        }
     }
 }
 

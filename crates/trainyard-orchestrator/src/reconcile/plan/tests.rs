@@ -178,11 +178,15 @@ fn after_a_request_to_stop_no_exit_code_means_completed() {
     over.stop_for(StopCause::Deadline);
     assert_eq!(check(&over, &trains(false)), "stop within 120s");
     assert_eq!(check(&over, &exited(0, true)), "failed: deadline_exceeded, exit Some(0)");
-    let by_agent = says(
-        TrainingState::Exited { started_at: Some(now()), exit: Exit { asked: true, ..exit(143) } },
-        true,
-    );
-    assert_eq!(check(&running(), &by_agent), "failed: deadline_exceeded, exit Some(143)");
+    let by_agent = |note: &str| {
+        let exit = Exit { asked: true, note: Some(note.to_owned()), ..exit(143) };
+        says(TrainingState::Exited { started_at: Some(now()), exit }, true)
+    };
+    let step =
+        check(&running(), &by_agent("stopped by the agent at the deadline; killed after the grace period"));
+    assert_eq!(step, "failed: deadline_exceeded, exit Some(143)");
+    let step = check(&running(), &by_agent("stopped by the agent because the orchestrator was silent"));
+    assert_eq!(step, "failed: stopped_by_agent, exit Some(143)");
 }
 
 #[test]
