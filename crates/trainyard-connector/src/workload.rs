@@ -57,8 +57,9 @@ pub trait Workload: Debug + Send + Sync {
     /// Complete checkpoints, newest last.
     async fn checkpoints(&self) -> Result<Vec<CheckpointInfo>, ConnectorError>;
 
-    /// Tells the agent that the orchestrator lives, and until when it need not worry.
-    async fn renew(&self, lease: Duration) -> Result<(), ConnectorError>;
+    /// Tells the agent that the orchestrator lives, for how long it need not worry, and, where the limits changed,
+    /// after how long from now it stops the training by itself.
+    async fn renew(&self, lease: Duration, deadline: Option<Duration>) -> Result<(), ConnectorError>;
 
     /// Lets the agent go: it kills what is left, removes what the attempt left on its disk, and exits.
     async fn release(&self) -> Result<(), ConnectorError>;

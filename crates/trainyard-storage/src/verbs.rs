@@ -61,7 +61,8 @@ pub trait Storage: std::fmt::Debug + Send + Sync + 'static {
     async fn waiting(&self, provider: &ProviderName, limit: usize) -> Result<Vec<JobId>, StorageError>;
 
     /// Forgets a job: its row, events and telemetry. Its machines stay on the ledger. Says whether there was one.
-    async fn delete(&self, id: &JobId) -> Result<bool, StorageError>;
+    /// With a version only a job that still has it, so that nothing is forgotten that moved since it was looked at.
+    async fn delete(&self, id: &JobId, version: Option<u64>) -> Result<bool, StorageError>;
 
     /// The ledger, newest order first; `open` only what may still be billed.
     async fn machines(&self, open: bool, limit: usize) -> Result<Vec<Machine>, StorageError>;

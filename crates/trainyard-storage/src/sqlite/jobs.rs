@@ -41,7 +41,7 @@ fn stored(row: &SqliteRow) -> Result<StoredJob, StorageError> {
     })
 }
 
-struct Delete(JobId);
+struct Delete(JobId, Option<i64>);
 
 #[async_trait]
 impl Change for Delete {
@@ -49,7 +49,8 @@ impl Change for Delete {
 
     async fn run(&self, conn: &mut SqliteConnection) -> Result<bool, StorageError> {
         // Events, telemetry and labels go with the row.
-        let gone = sqlx::query("DELETE FROM jobs WHERE id = $1").bind(self.0.as_str()).execute(conn).await;
+        let delete = sqlx::query("DELETE FROM jobs WHERE id = $1 AND version = coalesce($2, version)");
+        let gone = delete.bind(self.0.as_str()).bind(self.1).execute(conn).await;
         Ok(gone.map_err(failed("deleting a job"))?.rows_affected() > 0)
     }
 }
@@ -90,7 +91,9 @@ impl SqliteStorage {
         rows.iter().map(|row| word("a job's id", get(row, 0)?)).collect()
     }
 
-    pub(super) async fn delete_job(&self, id: &JobId) -> Result<bool, StorageError> {
-        self.writer.write(Delete(id.clone())).await
+    pub(super) async fn delete_job(&self, id: &JobId, version: Option<u64>) -> Result<bool, StorageError> {
+        // A version that no row can have deletes nothing.
+        let version = version.map(|version| i64::try_from(version).unwrap_or(-1));
+        self.writer.write(Delete(id.clone(), version)).await
     }
 }

@@ -118,7 +118,13 @@ fn settings() -> SqliteConnectOptions {
 }
 
 fn make_directory(directory: &Path) -> Result<(), StorageError> {
-    std::fs::create_dir_all(directory)
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    // Logs, specifications and adapters are nobody else's affair. A directory that is there keeps its mode.
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder
+        .create(directory)
         .map_err(|source| StorageError::File { doing: "making the data directory", source })
 }
 

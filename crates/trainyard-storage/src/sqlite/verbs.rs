@@ -65,8 +65,8 @@ impl Storage for SqliteStorage {
         self.waiting_jobs(provider, limit).await
     }
 
-    async fn delete(&self, id: &JobId) -> Result<bool, StorageError> {
-        self.delete_job(id).await
+    async fn delete(&self, id: &JobId, version: Option<u64>) -> Result<bool, StorageError> {
+        self.delete_job(id, version).await
     }
 
     async fn machines(&self, open: bool, limit: usize) -> Result<Vec<Machine>, StorageError> {

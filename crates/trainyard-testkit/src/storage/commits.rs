@@ -68,7 +68,7 @@ pub(super) async fn missing(harness: &dyn StorageHarness) {
     let storage = harness.open().await;
     let storage = storage.as_ref();
     let stored = create(storage, &job("one")).await;
-    storage.delete(&id("one")).await.expect("deleting");
+    storage.delete(&id("one"), None).await.expect("deleting");
     let refused = storage.commit(commit(&stored, storage)).await;
     assert!(matches!(refused, Err(CommitError::Missing(name)) if name == id("one")));
 }
@@ -154,7 +154,7 @@ pub(super) async fn machines_ledger(harness: &dyn StorageHarness) {
     let mut returned = commit(&load(storage, "one").await, storage);
     returned.machines = vec![gone.clone()];
     storage.commit(returned).await.expect("a commit");
-    storage.delete(&id("one")).await.expect("deleting");
+    storage.delete(&id("one"), None).await.expect("deleting");
     assert_eq!(names(storage.machines(true, 9).await.expect("open")), [order(3), order(1)]);
     assert_eq!(names(storage.machines(false, 9).await.expect("all")), [order(3), order(2), order(1)]);
     assert_eq!(storage.machine(&order(2)).await.expect("one"), Some(gone));

@@ -45,14 +45,16 @@ pub(super) async fn load_gives_back(harness: &dyn StorageHarness) {
 pub(super) async fn delete_forgets(harness: &dyn StorageHarness) {
     let storage = harness.open().await;
     let storage = storage.as_ref();
-    assert!(!storage.delete(&id("one")).await.expect("deleting"));
+    assert!(!storage.delete(&id("one"), None).await.expect("deleting"));
     let stored = storage.create(&labelled("one", &[("a", "b")]), &[note("x")]).await.expect("created");
     let mut ledger = commit(&stored, storage);
     ledger.machines = vec![machine(1, "one")];
     storage.commit(ledger).await.expect("a commit");
     storage.append(batch("one", 1, 1, vec![log(1, 0, 10)])).await.expect("appending");
-    assert!(storage.delete(&id("one")).await.expect("deleting"));
-    assert!(!storage.delete(&id("one")).await.expect("deleting"));
+    let version = load(storage, "one").await.version;
+    assert!(!storage.delete(&id("one"), Some(version + 1)).await.expect("deleting"), "it moved meanwhile");
+    assert!(storage.delete(&id("one"), Some(version)).await.expect("deleting"));
+    assert!(!storage.delete(&id("one"), None).await.expect("deleting"));
     assert_eq!(storage.load(&id("one")).await.expect("loading"), None);
     let gone = storage.events(&id("one"), Seq(0), 10).await.expect("events");
     assert_eq!((gone.events.len(), gone.last), (0, Seq(0)));

@@ -56,7 +56,7 @@ pub(super) async fn totals(harness: &dyn StorageHarness) {
             change(storage, &name, |job| finish(job, 100)).await;
         }
     }
-    storage.delete(&id("job-11")).await.expect("deleting");
+    storage.delete(&id("job-11"), None).await.expect("deleting");
     let check = async |provider_name: Option<&str>, state: Option<StateName>, expected: &[u32]| {
         let filter = JobFilter { provider: provider_name.map(provider), state, labels: vec![] };
         let wanted: Vec<String> = expected.iter().map(|n| format!("job-{n}")).collect();
@@ -116,7 +116,7 @@ pub(super) async fn labels(harness: &dyn StorageHarness) {
     check(&[("team", "red")], &["b"]).await;
     check(&[("team", "blue")], &["c", "a"]).await;
     check(&[("run", "1")], &["c"]).await;
-    storage.delete(&id("c")).await.expect("deleting");
+    storage.delete(&id("c"), None).await.expect("deleting");
     check(&[("team", "blue")], &["a"]).await;
     change(storage, "a", |job| submit(job, "local")).await;
     let local = JobFilter {

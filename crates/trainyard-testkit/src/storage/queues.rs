@@ -58,7 +58,7 @@ pub(super) async fn waiting_order(harness: &dyn StorageHarness) {
         job.command(&trainyard_domain::Command::Cancel).expect("a cancel");
     })
     .await;
-    storage.delete(&id("d")).await.expect("deleting");
+    storage.delete(&id("d"), None).await.expect("deleting");
     assert_eq!(waiting(10).await, ids(&["c", "b"]));
 }
 
