@@ -10,7 +10,7 @@ use crate::key::PublicKey;
 use crate::warden;
 
 /// The word that makes this program an agent.
-const AGENT: &str = "__agent";
+pub(crate) const AGENT: &str = "__agent";
 /// The word that makes this program a warden.
 pub(crate) const WARDEN: &str = "__warden";
 /// The word that makes this program the built-in trainer; its owner answers to it, not we.

@@ -63,6 +63,12 @@ pub(crate) fn environment_has(pid: i32, entry: &str) -> bool {
         .is_ok_and(|environ| environ.split(|&byte| byte == 0).any(|found| found == entry.as_bytes()))
 }
 
+/// Whether one of the arguments that the process was started with is that word.
+pub(crate) fn arguments_have(pid: i32, word: &str) -> bool {
+    fs::read(format!("/proc/{pid}/cmdline"))
+        .is_ok_and(|line| line.split(|&byte| byte == 0).any(|found| found == word.as_bytes()))
+}
+
 /// The id of this boot of the machine.
 pub(crate) fn machine_boot() -> Option<String> {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().map(|id| id.trim().to_owned())

@@ -72,6 +72,14 @@ pub(crate) fn environment_has(pid: i32, entry: &str) -> bool {
     })
 }
 
+/// Whether one of the arguments that the process was started with is that word.
+pub(crate) fn arguments_have(pid: i32, word: &str) -> bool {
+    let output = Command::new("ps").args(["ww", "-o", "command=", "-p", &pid.to_string()]).output();
+    output.is_ok_and(|output| {
+        String::from_utf8_lossy(&output.stdout).split_ascii_whitespace().any(|found| found == word)
+    })
+}
+
 /// Not told here.
 pub(crate) fn machine_boot() -> Option<String> {
     None

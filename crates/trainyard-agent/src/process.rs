@@ -12,6 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
+use crate::entry::AGENT;
 use crate::system::{self, Row};
 
 /// The environment variable that every process of a training inherits; its value is the order's name.
@@ -57,16 +58,18 @@ impl ProcessId {
     }
 }
 
-/// Kills every process that bears the mark of this order, and every descendant of one, and waits until none is left
-/// (at most 10 s). For whoever starts agents on this machine: what it finds are trainings whose agent and warden are
-/// both dead. Blocks. Says how many were killed.
+/// Kills every process that bears the mark of this order, its agent, and every descendant of one, and waits until none
+/// is left (at most 10 s). For whoever starts agents on this machine: what it finds are trainings whose agent and warden
+/// are both dead, and an agent that had not yet written down who it is when its starter crashed. Blocks. Says how many
+/// were killed.
 pub fn sweep(order: &str) -> usize {
     let entry = format!("{MARK}={order}");
     let me = std::process::id() as i32;
     let select = |table: &[Row]| -> Vec<Row> {
         let marked: Vec<i32> = table
             .iter()
-            .filter(|row| row.pid != me && !row.is_dead() && system::environment_has(row.pid, &entry))
+            .filter(|row| row.pid != me && !row.is_dead())
+            .filter(|row| system::environment_has(row.pid, &entry) || is_agent_of(row.pid, order))
             .map(|row| row.pid)
             .collect();
         below(table, &marked, true)
@@ -81,6 +84,11 @@ pub fn sweep(order: &str) -> usize {
         killed.extend(found.into_iter().map(|row| (row.pid, row.start_time)));
         thread::sleep(LOOK_EVERY);
     }
+}
+
+/// An agent's command line names its order; see [`entry`](crate::entry).
+fn is_agent_of(pid: i32, order: &str) -> bool {
+    system::arguments_have(pid, order) && system::arguments_have(pid, AGENT)
 }
 
 /// The living descendants of some processes; with the processes themselves where asked.
