@@ -94,11 +94,7 @@ impl Core {
 
     /// The agent of that order is of no more interest.
     pub(crate) fn unlink(&self, order: &OrderName) {
-        let link = lock(&self.links).remove(order);
-        // Also where somebody else still holds the link: nothing more is to be taken from that agent.
-        if let Some(link) = link {
-            link.unfollow();
-        }
+        lock(&self.links).remove(order);
     }
 
     /// Resolves when the orchestrator goes down.

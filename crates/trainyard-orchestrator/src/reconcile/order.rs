@@ -9,6 +9,7 @@ use trainyard_storage::StoredJob;
 
 use super::commit::{Draft, StoredJobLite};
 use super::is_contention;
+use super::plan::ORDER_LOST;
 use crate::Error;
 use crate::core::{Core, Provider};
 use crate::line::Turn;
@@ -80,7 +81,9 @@ async fn outcome_of(
     loop {
         let recorded = match &outcome {
             Ok(placement) => placed(core, &at, provider, attempt, placement.clone()).await,
-            Err(error) if error.effect == Effect::None => refused(core, &at, provider, attempt, error).await,
+            Err(error) if error.effect == Effect::None => {
+                refused(core, &at, provider, attempt, is_full(error), reason_of(error)).await
+            }
             // It may have happened: found out by its name, never by asking again.
             Err(error) => {
                 tracing::warn!(job_id = %at.job.id(), error = %error, "the outcome of an order is not known");
@@ -154,15 +157,16 @@ async fn refused(
     intended: &StoredJobLite,
     provider: &Provider,
     attempt: AttemptNumber,
-    error: &ConnectorError,
+    full: bool,
+    reason: Reason,
 ) -> Result<Option<Duration>, Error> {
     let mut draft = intended.draft(core.clock.now());
-    let full = is_full(error) && provider.connector.info().capabilities.queue;
+    let full = full && provider.connector.info().capabilities.queue;
     if full && matches!(draft.job.state(), JobState::Created { .. }) {
         // Another took the slot between the look and the order: the job waits in line like any other.
         draft.apply(&Fact::Admitted)?;
     }
-    draft.job.set_attempt_end(attempt, reason_of(error));
+    draft.job.set_attempt_end(attempt, reason);
     draft.apply(&Fact::OrderRefused { attempt })?;
     if let Some(machine) = core.machine_of(&draft.job, attempt).await? {
         draft.machine(Machine {
@@ -202,8 +206,8 @@ pub(super) async fn settle(core: &Arc<Core>, stored: StoredJob) -> Result<Option
     if core.clock.now() < settled {
         return Ok(Some(core.policy.look_every));
     }
-    let never = ConnectorError::refused(Kind::Unreachable, "the order never reached the provider");
-    refused(core, &at, provider, attempt, &never).await
+    let never = Reason::new(ORDER_LOST, "the order never reached the provider");
+    refused(core, &at, provider, attempt, false, never).await
 }
 
 /// The job's provider is not configured any more: what it may hold cannot be reached, so nothing is decided.

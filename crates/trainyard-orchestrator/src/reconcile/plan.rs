@@ -4,7 +4,12 @@
 use std::time::Duration;
 
 use trainyard_connector::{TrainingState, WorkloadState};
-use trainyard_domain::{Claim, Exit, Job, JobState, Reason, Rental, StopCause, Timestamp, Wish};
+use trainyard_domain::{Attempt, Claim, Exit, Job, JobState, Reason, Rental, StopCause, Timestamp, Wish};
+
+/// How an attempt ended whose order never reached the provider.
+pub(super) const ORDER_LOST: &str = "order_lost";
+/// Orders of one job that may get lost before it is given up: more than a bad day has crashes.
+const ORDERS_LOST_MAX: usize = 10;
 
 /// What was seen of the machine and of the training on it.
 #[derive(Debug, Clone, PartialEq)]
@@ -119,10 +124,20 @@ fn waiting(job: &Job, now: Timestamp) -> Step {
     Step::Finish(Outcome::Failed { reason, exit: None })
 }
 
-/// An order that was refused after the job had left `created` is not sent again, unless only a slot was missing.
+fn orders_lost(job: &Job) -> usize {
+    let lost = |attempt: &&Attempt| attempt.end.as_ref().is_some_and(|end| end.code == ORDER_LOST);
+    job.attempts().iter().filter(lost).count()
+}
+
+/// An order that was refused after the job had left `created` is not sent again, unless only a slot was missing or it
+/// never arrived: a crash between writing it down and sending it is no fault of the job.
 fn is_refused_for_good(job: &Job) -> bool {
     let last = job.attempt().filter(|last| last.ended_at.is_some() && !last.was_rented());
-    last.is_some_and(|last| last.end.as_ref().is_none_or(|end| end.code != "no_capacity"))
+    last.is_some_and(|last| match last.end.as_ref().map(|end| end.code.as_str()) {
+        Some("no_capacity") => false,
+        Some(ORDER_LOST) => orders_lost(job) > ORDERS_LOST_MAX,
+        Some(_) | None => true,
+    })
 }
 
 /// With a machine in hand.
