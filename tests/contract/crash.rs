@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use trainyard_tests::{Heard, Process, WebSocket, until};
 
 use crate::sockets::seqs;
-use crate::yard::{SOON, Yard, builtin, endless, list, sh};
+use crate::yard::{JOBS, SOON, Yard, builtin, endless, list, sh};
 
 /// Within this an agent that was killed is found out.
 const LOST_WITHIN: Duration = Duration::from_secs(15);
@@ -63,6 +63,51 @@ fn five_crashes_of_the_server_lose_nothing_and_double_nothing() {
     assert_eq!(yard.log("job_1"), lines);
     assert_eq!(list(&yard.get("job_1", "").ok(200)["attempts"]).len(), 1, "it was started once");
     yard.poke("job_1", "/download-artifact").ok(200);
+}
+
+#[test]
+fn whenever_the_server_crashes_every_training_is_started_once() {
+    let mut yard = Yard::with("[local]\nslots = 2\nuse_gpus = false\n");
+    let started = yard.file("started");
+    let script = format!(
+        "echo $TRAINYARD_JOB_ID >> '{started}'; sleep 0.1; head -c 100000 /dev/zero > \"$TRAINYARD_OUTPUT_DIR/x\""
+    );
+    let names: Vec<String> = (0..12).map(|i| format!("job_{i}")).collect();
+    for name in &names {
+        yard.create(name, &sh(&script));
+        let call = yard.http.call("POST", &format!("{JOBS}/{name}/submit")).header("Prefer", "respond-async");
+        call.json(&json!({"provider": "local"})).send().ok(202);
+    }
+    // Moments that fall into ordering, booting, training, collecting and giving back, as chance has it.
+    for after in [35, 90, 140, 20, 65, 110, 50] {
+        // waits: for any moment of the work
+        std::thread::sleep(Duration::from_millis(after));
+        yard.server.crash();
+        yard.start_again();
+    }
+    for name in &names {
+        let completed = yard.await_state(name, "completed");
+        assert_eq!(completed["artifact_info"]["size_bytes"], 100_000, "{completed}");
+        yard.await_released(name);
+        let (messages, end) = crate::sockets::open(&yard, name, "?after=0&log=true").to_end(SOON);
+        assert!(matches!(end, Heard::Closed(1000, _)), "{end:?}");
+        assert_eq!(
+            seqs(&messages),
+            (1..=completed["seq"].as_u64().expect("a number").max(messages.len() as u64 - 1))
+                .collect::<Vec<u64>>()
+        );
+    }
+    let mut started: Vec<String> =
+        std::fs::read_to_string(started).expect("they started").lines().map(str::to_owned).collect();
+    started.sort_unstable();
+    let mut expected = names.clone();
+    expected.sort_unstable();
+    assert_eq!(started, expected);
+    assert!(yard.server.agents().is_empty());
+    let ledger = yard.http.get("/api/training/resources").ok(200);
+    for machine in list(&ledger["machines"]) {
+        assert_eq!(machine["may_be_billed"], false, "{machine}");
+    }
 }
 
 #[test]

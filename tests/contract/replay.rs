@@ -9,7 +9,7 @@ use crate::sockets::{open, seqs};
 use crate::yard::{JOBS, SOON, Yard, sh};
 
 /// Much more than the buffers between two programs hold.
-const LOG_BYTES: u32 = 30_000_000;
+const LOG_BYTES: u32 = 20_000_000;
 
 #[test]
 fn a_reader_that_is_too_slow_is_closed_and_holds_nobody_back() {
