@@ -77,6 +77,9 @@ pub(crate) struct StopBody {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct RenewBody {
     pub(crate) lease_ms: u64,
+    /// A new deadline, from now; none leaves the one in force.
+    #[serde(default)]
+    pub(crate) deadline_ms: Option<u64>,
 }
 
 /// What a signature is made over.

@@ -94,7 +94,11 @@ impl Core {
 
     /// The agent of that order is of no more interest.
     pub(crate) fn unlink(&self, order: &OrderName) {
-        lock(&self.links).remove(order);
+        let link = lock(&self.links).remove(order);
+        // Also where somebody else still holds the link: nothing more is to be taken from that agent.
+        if let Some(link) = link {
+            link.unfollow();
+        }
     }
 
     /// Resolves when the orchestrator goes down.

@@ -98,10 +98,10 @@ async fn retain(core: &Arc<Core>) -> Result<(), Error> {
     if let Some(kept) = core.policy.jobs_kept {
         for id in core.storage.ended_before(now - kept, EXPIRE_ROWS).await? {
             // One whose machine is still being given back stays until it is.
-            let held =
-                core.storage.load(&id).await?.is_some_and(|stored| stored.job.state().claim().is_some());
-            if !held {
-                crate::commands::forget_job(core, &id, false).await?;
+            let Some(stored) = core.storage.load(&id).await? else { continue };
+            let held = stored.job.state().claim().is_some();
+            if !held && core.storage.delete(&id, Some(stored.version)).await? {
+                crate::commands::forget_files(core, &id, false).await?;
             }
         }
     }

@@ -19,6 +19,8 @@ pub(crate) struct Link {
     since: Instant,
     heard: Mutex<Option<Instant>>,
     tail: Mutex<Option<JoinHandle<()>>>,
+    /// The `max_duration_s` that the agent knows; none: not told by this process.
+    told_limit: Mutex<Option<u64>>,
 }
 
 impl Link {
@@ -38,6 +40,7 @@ impl Link {
             since: Instant::now(),
             heard: Mutex::new(None),
             tail: Mutex::new(None),
+            told_limit: Mutex::new(None),
         });
         Ok(Some(lock(&core.links).entry(attempt.order.clone()).or_insert(link).clone()))
     }
@@ -64,12 +67,27 @@ impl Link {
             *tail = Some(spawn());
         }
     }
+
+    /// Nobody follows the agent's events any more.
+    pub(crate) fn unfollow(&self) {
+        if let Some(tail) = lock(&self.tail).take() {
+            tail.abort();
+        }
+    }
+
+    /// Whether the agent knows that limit.
+    pub(crate) fn knows_limit(&self, max_duration_s: u64) -> bool {
+        *lock(&self.told_limit) == Some(max_duration_s)
+    }
+
+    /// The agent was told that limit.
+    pub(crate) fn told_limit(&self, max_duration_s: u64) {
+        *lock(&self.told_limit) = Some(max_duration_s);
+    }
 }
 
 impl Drop for Link {
     fn drop(&mut self) {
-        if let Some(tail) = lock(&self.tail).take() {
-            tail.abort();
-        }
+        self.unfollow();
     }
 }

@@ -29,6 +29,8 @@ use transport::{Call, Transport};
 const PART_BYTES: u64 = 16 << 20;
 /// A call that the agent answers from memory.
 const QUICK: Duration = Duration::from_secs(15);
+/// The question that silence is told by: one that hangs must not hide a lost agent for long.
+const STATE: Duration = Duration::from_secs(4);
 /// A call for which the agent may have to end processes or remove files.
 const LONG: Duration = Duration::from_secs(60);
 /// A call that moves many bytes.
@@ -113,7 +115,7 @@ impl Workload for AgentClient {
     }
 
     async fn state(&self) -> Result<WorkloadState, ConnectorError> {
-        self.get("/v1/state", QUICK).await
+        self.get("/v1/state", STATE).await
     }
 
     async fn put_input(&self, input: &InputSource) -> Result<(), ConnectorError> {
@@ -195,8 +197,9 @@ impl Workload for AgentClient {
         self.get("/v1/checkpoints", QUICK).await
     }
 
-    async fn renew(&self, lease: Duration) -> Result<(), ConnectorError> {
-        self.post::<Nothing>("/v1/renew", &RenewBody { lease_ms: millis(lease) }, QUICK).await.map(drop)
+    async fn renew(&self, lease: Duration, deadline: Option<Duration>) -> Result<(), ConnectorError> {
+        let body = RenewBody { lease_ms: millis(lease), deadline_ms: deadline.map(millis) };
+        self.post::<Nothing>("/v1/renew", &body, QUICK).await.map(drop)
     }
 
     async fn release(&self) -> Result<(), ConnectorError> {

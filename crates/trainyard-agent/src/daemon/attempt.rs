@@ -118,6 +118,8 @@ pub(crate) enum Ask {
     Stop { grace: Duration, why: Why },
     /// SIGSTOP to all; answered when they are stopped.
     Pause(oneshot::Sender<Result<(), Refusal>>),
+    /// The deadline is that long from now.
+    Extend(Duration),
     /// SIGCONT to all.
     Resume(oneshot::Sender<Result<(), Refusal>>),
 }
@@ -246,6 +248,12 @@ impl Attempt {
         self.stopping.store(true, Ordering::SeqCst);
         // A full queue holds another request to stop, or is taken up in a moment by one that ended.
         let _ = self.asks.try_send(Ask::Stop { grace, why });
+    }
+
+    /// Moves the deadline, to that long from now.
+    pub(crate) fn extend(&self, deadline: Duration) {
+        // A full queue, or an attempt that has ended: it is told again, or there is nothing to move.
+        let _ = self.asks.try_send(Ask::Extend(deadline));
     }
 
     pub(crate) async fn pause(&self) -> Result<(), Refusal> {

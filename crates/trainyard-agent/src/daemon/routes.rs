@@ -66,6 +66,9 @@ pub(super) async fn route(agent: &Arc<Agent>, head: &Parts, body: Bytes) -> Resu
         (&Method::POST, "renew") => {
             let body: RenewBody = parse(&body)?;
             agent.renew(Duration::from_millis(body.lease_ms));
+            if let Some(deadline) = body.deadline_ms {
+                agent.attempt()?.extend(Duration::from_millis(deadline));
+            }
             nothing()
         }
         (&Method::POST, "release") => agent.release().await.and_then(|()| nothing()),

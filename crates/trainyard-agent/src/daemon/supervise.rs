@@ -212,6 +212,7 @@ impl Run {
     async fn obey(&mut self, ask: Ask, warden: &mut Warden) {
         match ask {
             Ask::Stop { grace, why } => self.stop(grace, why, warden).await,
+            Ask::Extend(deadline) => self.deadline = Instant::now().checked_add(deadline),
             Ask::Pause(reply) => self.ask(reply, Order::Pause, warden).await,
             Ask::Resume(reply) => self.ask(reply, Order::Resume, warden).await,
         }

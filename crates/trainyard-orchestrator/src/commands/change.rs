@@ -73,15 +73,19 @@ impl Orchestrator {
     /// # Errors
     /// 400 while it may hold a machine.
     pub async fn delete_job(&self, id: &JobId, keep_artifact: bool) -> Result<(), Error> {
-        let stored = load(&self.core, id).await?;
-        stored.job.ask(&Command::Delete).map_err(|refusal| refused(id, &refusal))?;
-        forget_job(&self.core, id, keep_artifact).await
+        loop {
+            let stored = load(&self.core, id).await?;
+            stored.job.ask(&Command::Delete).map_err(|refusal| refused(id, &refusal))?;
+            // A submit may have come between: then it is asked again.
+            if self.core.storage.delete(id, Some(stored.version)).await? {
+                return forget_files(&self.core, id, keep_artifact).await;
+            }
+        }
     }
 }
 
-/// Forgets a job that holds nothing: the row first, so that nothing refers to files that are gone.
-pub(crate) async fn forget_job(core: &Arc<Core>, id: &JobId, keep_artifact: bool) -> Result<(), Error> {
-    core.storage.delete(id).await?;
+/// Removes the files of a job whose row is gone; the row goes first, so that nothing refers to files that are gone.
+pub(crate) async fn forget_files(core: &Arc<Core>, id: &JobId, keep_artifact: bool) -> Result<(), Error> {
     core.forget(id);
     core.logs.delete(id).await?;
     if !keep_artifact {

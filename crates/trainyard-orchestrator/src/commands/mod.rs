@@ -12,7 +12,7 @@ mod submit;
 mod tokens;
 mod validate;
 
-pub(crate) use change::forget_job;
+pub(crate) use change::forget_files;
 pub use inputs::InputStatus;
 pub use lifecycle::PauseMode;
 pub(crate) use tokens::TokenCache;

@@ -100,6 +100,7 @@ async fn perform(core: &Arc<Core>, stored: StoredJob, step: Step) -> Result<Opti
         }
         Step::Wait(delay) => {
             train::tell_milestones(core, &stored).await?;
+            train::tell_deadline(core, &stored).await;
             Ok(Some(delay))
         }
         Step::Order => order::order(core, stored).await,

@@ -68,6 +68,7 @@ pub(super) async fn bring(
     match link.workload.start(&order).await {
         Ok(state) => {
             link.hear();
+            link.told_limit(job.limits().max_duration_s);
             match state.training {
                 TrainingState::Running { since, .. } => note_started(core, stored, &rental, since).await,
                 TrainingState::Preparing => Ok(Some(core.policy.boot_poll)),
@@ -222,6 +223,24 @@ async fn signal(
         draft.commit(core).await?;
     }
     Ok(Some(Duration::ZERO))
+}
+
+/// Tells the agent a deadline that was moved. It stops a training by itself when nobody else can.
+pub(super) async fn tell_deadline(core: &Arc<Core>, stored: &StoredJob) {
+    let job = &stored.job;
+    let (JobState::Running { .. }, Some(rental)) = (job.state(), job.state().rental()) else { return };
+    let limit = job.limits().max_duration_s;
+    let Ok(Some(link)) = Link::of(core, job, rental).await else { return };
+    if link.knows_limit(limit) {
+        return;
+    }
+    let left = Duration::from_secs(limit.saturating_sub(job.ran_for_s(core.clock.now())));
+    match link.workload.renew(Duration::ZERO, Some(left)).await {
+        Ok(()) => link.told_limit(limit),
+        Err(error) => {
+            tracing::debug!(job_id = %job.id(), error = %error, "the deadline could not be told; it is told again")
+        }
+    }
 }
 
 /// Tells the milestones that the progress has passed, each once.
