@@ -128,6 +128,16 @@ impl Server {
         self.create(&json!({"job_id": id, "model_name": "none", "trainer": trainer})).await
     }
 
+    /// Forgets a job that has ended, and its files, once its machine is gone.
+    pub(crate) async fn delete(&self, id: &str) -> Result<(), Fault> {
+        let mut socket = Socket::connect(self.address(), &format!("/ws/training/jobs/{id}?after=0")).await?;
+        // The stream ends with the news that nothing of the job is held any more.
+        while socket.next().await?.is_some() {}
+        let answer = self.http.delete(format!("{}/api/training/jobs/{id}", self.url)).send().await?;
+        let status = answer.status();
+        if status.is_success() { Ok(()) } else { Err(format!("DELETE {id}: {status}").into()) }
+    }
+
     /// Submits it here.
     pub(crate) async fn submit(&self, id: &str) -> Result<Value, Fault> {
         self.post(&format!("/api/training/jobs/{id}/submit"), &json!({"provider": "local"})).await
