@@ -187,7 +187,7 @@ async fn a_reader_that_is_closed_before_its_first_event_is_told_its_own_number()
     let mut slow = WebSocket::open(&rig.address, &path, "").await.unwrap();
     assert_eq!(slow.json().await["seq"], after + 1);
     slow.begun().await;
-    // Slowness is a matter of time: nothing tells that the server has lost patience.
+    // waits: for the server's patience to end; nothing tells that it has
     tokio::time::sleep(SEND_MAX * 10).await;
     let (texts, end) = slow.rest().await;
     assert!(texts.is_empty(), "it got the event");
