@@ -169,7 +169,7 @@ fn a_sidecar_ends_with_its_parent_and_its_training_goes_on() {
     let mut parent = Command::new("sleep").arg("600").spawn().expect("a parent");
     let pid = parent.id().to_string();
     let server = Server::start(BINARY, &["--parent-pid", &pid]);
-    let mut yard = Yard { http: server.http(), server };
+    let mut yard = Yard { http: server.http(), server, _config: None };
     yard.run("job_1", &endless());
     let mut socket = WebSocket::open(&yard.http, "/ws/training/jobs/job_1", &[]).expect("open");
     parent.kill().expect("the parent is killed");

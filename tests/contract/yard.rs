@@ -21,6 +21,8 @@ pub(crate) fn program() -> String {
 pub(crate) struct Yard {
     pub(crate) server: Server,
     pub(crate) http: Http,
+    /// Its configuration, where it has one; gone with it.
+    pub(crate) _config: Option<tempfile::TempPath>,
 }
 
 impl Yard {
@@ -38,10 +40,11 @@ impl Yard {
     pub(crate) fn with_variables(config: &str, variables: &[(&str, &str)]) -> Yard {
         let file = tempfile::NamedTempFile::new().expect("a file");
         std::fs::write(file.path(), config).expect("the configuration");
-        let path = file.into_temp_path().keep().expect("a file that stays").display().to_string();
+        let config = file.into_temp_path();
+        let path = config.display().to_string();
         let server = Server::with_variables(BINARY, "127.0.0.1:0", &["--config", &path], variables);
         let http = server.http();
-        Yard { server, http }
+        Yard { server, http, _config: Some(config) }
     }
 
     /// Starts the server again after it ended or crashed.
