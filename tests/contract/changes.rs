@@ -49,6 +49,17 @@ fn a_limit_lowered_while_it_runs_is_in_force() {
 }
 
 #[test]
+fn a_limit_raised_while_it_runs_reaches_the_agent_too() {
+    let yard = Yard::new();
+    // It needs four seconds and was given two: whoever still kept to two would stop it.
+    let mut spec = sh("i=0; while [ $i -lt 40 ]; do i=$((i+1)); sleep 0.1; done");
+    spec["limits"] = json!({"max_duration_s": 2, "grace_period_s": 1});
+    yard.run("job_1", &spec);
+    patch(&yard, "job_1", &json!({"limits": {"max_duration_s": 600}})).ok(200);
+    assert_eq!(yard.await_state("job_1", "completed")["exit_code"], 0);
+}
+
+#[test]
 fn a_deleted_job_is_forgotten_with_its_files() {
     let yard = Yard::new();
     let delete = |path: &str| yard.http.call("DELETE", &format!("{JOBS}/{path}")).send();
