@@ -111,7 +111,13 @@ async fn perform(core: &Arc<Core>, stored: StoredJob, step: Step) -> Result<Opti
         Step::Stop { rental, grace } => train::stop(core, &stored, &rental, grace).await,
         Step::Pause(rental) => train::pause(core, stored, &rental).await,
         Step::Resume(rental) => train::resume(core, stored, &rental).await,
-        Step::Collect { rental, exit } => collect::collect(core, stored, rental, exit).await,
+        Step::Collect { rental, exit } => {
+            // A short training may have passed them all since the last look.
+            if train::tell_milestones(core, &stored).await? {
+                return Ok(Some(Duration::ZERO));
+            }
+            collect::collect(core, stored, rental, exit).await
+        }
         Step::Replace { rental, reason } => end::replace(core, stored, &rental, reason).await,
         Step::Expire => end::expire(core, stored).await,
         Step::Finish(outcome) => end::finish(core, stored, outcome).await,

@@ -243,17 +243,17 @@ pub(super) async fn tell_deadline(core: &Arc<Core>, stored: &StoredJob) {
     }
 }
 
-/// Tells the milestones that the progress has passed, each once.
-pub(super) async fn tell_milestones(core: &Arc<Core>, stored: &StoredJob) -> Result<(), Error> {
+/// Tells the milestones that the progress has passed, each once. Says whether there was one to tell.
+pub(super) async fn tell_milestones(core: &Arc<Core>, stored: &StoredJob) -> Result<bool, Error> {
     const MILESTONES: [(f64, NotificationKind, &str); 3] = [
         (0.25, NotificationKind::Progress25, "25 %"),
         (0.5, NotificationKind::Progress50, "50 %"),
         (0.75, NotificationKind::Progress75, "75 %"),
     ];
-    let Some(fraction) = stored.progress.and_then(|progress| progress.fraction) else { return Ok(()) };
+    let Some(fraction) = stored.progress.and_then(|progress| progress.fraction) else { return Ok(false) };
     let told = &stored.job.body().told;
     if !MILESTONES.iter().any(|(at, kind, _)| fraction >= *at && !told.contains(kind)) {
-        return Ok(());
+        return Ok(false);
     }
     let mut draft = Draft::of(stored, core.clock.now());
     for (at, kind, percent) in MILESTONES {
@@ -268,5 +268,5 @@ pub(super) async fn tell_milestones(core: &Arc<Core>, stored: &StoredJob) -> Res
         }
     }
     draft.commit(core).await?;
-    Ok(())
+    Ok(true)
 }
