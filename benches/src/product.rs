@@ -171,6 +171,21 @@ impl Server {
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
+        self.kill_agents();
+    }
+
+    /// Trainings outlive their server on purpose; those of a measurement must not. Their wardens end with them.
+    fn kill_agents(&self) {
+        let Ok(machines) = std::fs::read_dir(self.dir.path().join("data/local/machines")) else { return };
+        for machine in machines.flatten() {
+            let record = std::fs::read(machine.path().join("agent.json")).unwrap_or_default();
+            let record: Value = serde_json::from_slice(&record).unwrap_or_default();
+            if let Some(pid) = record["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()) {
+                let pid = nix::unistd::Pid::from_raw(pid);
+                // One that has ended is as good as killed.
+                let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+            }
+        }
     }
 }
 
