@@ -120,6 +120,12 @@ fn validate_finds_what_a_submit_would_refuse() {
     let found = yard.poke("good", "/validate").ok(200);
     assert_eq!(keys(&found), ["checked", "errors", "valid", "warnings"]);
     assert_eq!((&found["valid"], &found["errors"]), (&json!(true), &json!([])));
+    assert_eq!(found["warnings"], json!([]));
+    let mut asking = builtin(10);
+    asking["resources"] = json!({"gpu": ["H100"]});
+    yard.create("asking", &asking);
+    let warned = yard.poke("asking", "/validate").ok(200);
+    assert_eq!((&warned["valid"], &warned["warnings"][0]["field"]), (&json!(true), &json!("resources.gpu")));
     assert_eq!(yard.status("good")["state"], "created", "it costs nothing and starts nothing");
     let validate = |id: &str, body: &Value| yard.http.post(&format!("{JOBS}/{id}/validate"), body);
     validate("good", &json!({"provider": "local"})).ok(200);

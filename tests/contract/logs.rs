@@ -1,6 +1,7 @@
 //! `GET …/logs`: parts by offset, the last lines, and following.
 
 use std::io::Read;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -29,6 +30,25 @@ fn a_log_by_parts_and_by_lines() {
     yard.get("nobody", "/logs").error(404, "job_not_found");
     yard.create("created", &sh("true"));
     assert_eq!(yard.get("created", "/logs").ok(200)["text"], "");
+}
+
+#[test]
+fn a_log_that_reaches_its_limit_says_so_once_and_ends() {
+    let yard = Yard::with("[local]\nslots = 8\nuse_gpus = false\n[limits]\nlog_max_bytes = 20000\n");
+    let go = yard.file("go");
+    let script = format!(
+        "yes 'a line of the log' | head -n 2000; until [ -e '{go}' ]; do sleep 0.05; done; echo too late"
+    );
+    yard.run("job_1", &sh(&script));
+    trainyard_tests::until(Duration::from_secs(20), "the log to end", || {
+        yard.log("job_1").contains("has reached its limit").then_some(())
+    });
+    std::fs::write(&go, "").expect("a file");
+    yard.await_state("job_1", "completed");
+    let log = yard.log("job_1");
+    assert!(log.starts_with("a line of the log\n") && log.len() >= 20_000, "{} bytes", log.len());
+    assert_eq!(log.matches("has reached its limit").count(), 1);
+    assert!(log.ends_with("what follows is not kept]\n") && !log.contains("too late"), "{log:?}");
 }
 
 #[test]

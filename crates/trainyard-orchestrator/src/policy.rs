@@ -33,7 +33,7 @@ pub struct Policy {
     pub artifact_bytes_max: u64,
     /// Largest input.
     pub input_bytes_max: u64,
-    /// Most bytes of a log kept per job.
+    /// A job's log ends, saying so, once it has this many bytes; it may pass them by one batch of an agent's events.
     pub log_bytes_max: u64,
     /// Events a live reader may lag behind before it is closed.
     pub reader_lag_events_max: usize,

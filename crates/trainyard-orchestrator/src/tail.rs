@@ -16,6 +16,8 @@ use crate::{Error, ErrorKind};
 
 /// Bytes of a log that are fetched at once.
 const LOG_CHUNK_BYTES: u32 = 1 << 20;
+/// What a log that has reached `log_bytes_max` ends with.
+const LAST_LINE: &str = "\n[the log has reached its limit; what follows is not kept]\n";
 
 /// Follows one attempt until its last event, or until the link is dropped.
 pub(crate) async fn tail(core: Arc<Core>, id: JobId, attempt: AttemptNumber, link: Weak<Link>) {
@@ -64,7 +66,7 @@ async fn follow_once(
     let mut cursor = stored.cursor.filter(|(n, _)| *n == attempt).map_or(0, |(_, at)| at);
     let mut log_end = stored.log_bytes;
     loop {
-        let batch = tokio::select! {
+        let mut batch = tokio::select! {
             batch = link.workload.events(cursor, core.policy.events_wait) => batch.map_err(unheard)?,
             () = core.closed() => return Ok(Followed::More),
         };
@@ -78,9 +80,16 @@ async fn follow_once(
         let reached = last.n;
         let ended = matches!(last.body, AgentEventBody::Exited(_));
         let notable = batch.events.iter().any(is_notable);
-        let grown = fetch_logs(core, id, link, &batch, log_end).await?;
-        let telemetry =
-            Telemetry { job_id: id.clone(), attempt, cursor: reached, items: items(batch, log_end) };
+        let full = log_end >= core.policy.log_bytes_max;
+        if full {
+            batch.events.retain(|event| !matches!(event.body, AgentEventBody::Log(_)));
+        }
+        let mut grown = fetch_logs(core, id, link, &batch, log_end).await?;
+        let mut items = items(batch, log_end);
+        if !full && grown >= core.policy.log_bytes_max {
+            grown += end_log(core, id, &mut items, grown).await?;
+        }
+        let telemetry = Telemetry { job_id: id.clone(), attempt, cursor: reached, items };
         core.storage.append(telemetry).await?;
         metrics::counter!("trainyard_telemetry_batches_total").increment(1);
         (cursor, log_end) = (reached, grown);
@@ -92,6 +101,19 @@ async fn follow_once(
             core.queue.ring(id);
         }
     }
+}
+
+/// Ends a log that has reached its limit. What it says stands in the log itself, as the end of the range that filled it,
+/// so that it is stored with that and said once. Says how many bytes it added.
+async fn end_log(core: &Core, id: &JobId, items: &mut [TelemetryItem], end: u64) -> Result<u64, Error> {
+    let last = items.iter_mut().rev().find_map(|item| match &mut item.body {
+        EventBody::Log(span) => Some(span),
+        _ => None,
+    });
+    let Some(span) = last else { return Ok(0) };
+    core.logs.write_at(id, end, LAST_LINE.as_bytes().into()).await?;
+    span.len += LAST_LINE.len() as u32;
+    Ok(LAST_LINE.len() as u64)
 }
 
 /// Brings the bytes of the batch's log events home, and says where the log then ends.

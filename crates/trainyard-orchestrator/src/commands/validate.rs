@@ -50,10 +50,11 @@ pub(super) async fn check(core: &Arc<Core>, job: &Job, name: Option<&ProviderNam
     let spec = job.spec();
     let mut found = Found::default();
     let provider = name.or(job.provider()).and_then(|name| core.providers.get(name));
-    if let Some(provider) = provider.or_else(|| core.providers.values().next())
-        && let Some((field, message)) = unavailable(spec, provider)
-    {
-        found.wrong("not_yet_available", field, message);
+    if let Some(provider) = provider.or_else(|| core.providers.values().next()) {
+        if let Some((field, message)) = unavailable(spec, provider) {
+            found.wrong("not_yet_available", field, message);
+        }
+        found.warnings.extend(surprises(spec, provider));
     }
     check_model(spec, &mut found);
     for name in &spec.secrets {
@@ -85,6 +86,16 @@ pub(super) fn unavailable(spec: &JobSpec, provider: &Provider) -> Option<(&'stat
         return Some(("resources.keep_warm_s", "is not available yet: leave it out".to_owned()));
     }
     None
+}
+
+/// What is accepted and may not do what was meant.
+fn surprises(spec: &JobSpec, provider: &Provider) -> Option<FieldError> {
+    let info = provider.connector.info();
+    let asks = !spec.resources.gpu.is_empty() || spec.resources.gpu_memory_gb.is_some();
+    (asks && !info.capabilities.costs).then(|| FieldError {
+        field: "resources.gpu".to_owned(),
+        message: format!("is not looked at by `{}`: it trains on what its machine has", info.name),
+    })
 }
 
 /// The built-in trainer reads its model from the disk: that it is there costs nothing to see.
