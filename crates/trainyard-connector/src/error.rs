@@ -19,6 +19,10 @@ pub enum ErrorKind {
     NoCapacity,
     /// The key is missing, wrong or lacks a right.
     Unauthorized,
+    /// The account has no money left, or its quota is used up: no other offer of this provider helps.
+    NoCredit,
+    /// The machine would cost more than the order allows.
+    PriceChanged,
     /// The request is at fault; repeating it cannot help.
     Invalid,
     /// There is no such machine, attempt or file.

@@ -6,13 +6,15 @@
 
 mod connector;
 mod error;
+mod offer;
 mod workload;
 
 pub use connector::{
-    Capabilities, Connector, ConnectorInfo, MachineObservation, MachinePhase, Placement, ProvisionOrder,
-    Termination, Vacancy,
+    Account, Capabilities, Connector, ConnectorInfo, MachineLog, MachineObservation, MachinePhase, Placement,
+    ProvisionOrder, RegistryLogin, SshTarget, Termination, Vacancy,
 };
 pub use error::{ConnectorError, Effect, ErrorKind};
+pub use offer::{Arch, OFFERS_MAX, Offer, Stock};
 pub use workload::{
     AgentEvent, AgentEventBody, AgentGreeting, CheckpointInfo, EventBatch, HandOver, HandOverPurpose,
     InputSource, Manifest, ManifestFile, StartOrder, TrainingState, Workload, WorkloadState,

@@ -170,13 +170,23 @@ fn info(config: &LocalConfig, gpus: &Gpus) -> ConnectorInfo {
     let name = "local".parse().expect("`local` is a provider's name");
     ConnectorInfo {
         name,
-        capabilities: Capabilities { pause: true, queue: true, costs: false },
+        capabilities: Capabilities { pause: true, queue: true, ..Capabilities::default() },
         proven: "tested".to_owned(),
         limits: vec![slots],
         agent_lost_after_s: config.agent_lost_after_s,
         // The order is a process of this machine: a moment after the server's start it is seen or was never made.
         settle_s: 1,
+        boot_deadline_s: 30,
     }
+}
+
+fn observation(
+    order: &OrderName,
+    id: ProviderJobId,
+    phase: MachinePhase,
+    at: Timestamp,
+) -> MachineObservation {
+    MachineObservation { order: order.clone(), id, phase, price_per_hour: None, note: None, at }
 }
 
 fn machine_id(order: &OrderName) -> Result<ProviderJobId, ConnectorError> {
@@ -231,7 +241,7 @@ impl Connector for LocalConnector {
             let alive = self.is_ours(&order) || self.machines.alive(&order).is_some();
             // A directory whose agent is gone is listed too, so that it is cleared away.
             let phase = if alive { MachinePhase::Up } else { MachinePhase::Unknown("dead".to_owned()) };
-            Ok(MachineObservation { id: machine_id(&order)?, order, phase, at: (self.now)() })
+            Ok(observation(&order, machine_id(&order)?, phase, (self.now)()))
         })
         .collect()
     }
@@ -246,7 +256,7 @@ impl Connector for LocalConnector {
             None => self.machines.alive(order).is_none(),
         };
         let phase = if exited { MachinePhase::Gone } else { MachinePhase::Up };
-        Ok(MachineObservation { order: order.clone(), id: id.clone(), phase, at: (self.now)() })
+        Ok(observation(order, id.clone(), phase, (self.now)()))
     }
 
     async fn terminate(&self, order: &OrderName, _id: &ProviderJobId) -> Result<Termination, ConnectorError> {

@@ -60,7 +60,13 @@ pub(super) async fn order(core: &Arc<Core>, stored: StoredJob) -> Result<Option<
             return Err(error);
         }
     };
-    let order = ProvisionOrder { name, resources: stored.job.spec().resources.clone() };
+    let order = ProvisionOrder {
+        name,
+        resources: stored.job.spec().resources.clone(),
+        offer: None,
+        image: stored.job.spec().environment.image.clone(),
+        registry: None,
+    };
     let outcome = provider.connector.provision(&order).await;
     if going.take().is_some() {
         // How full it is has one answer again.
@@ -230,6 +236,8 @@ pub(super) fn reason_of(error: &ConnectorError) -> Reason {
         Kind::Unreachable => "provider_unreachable",
         Kind::NoCapacity => "no_capacity",
         Kind::Unauthorized => "provider_unauthorized",
+        Kind::NoCredit => "no_credit",
+        Kind::PriceChanged => "price_changed",
         Kind::Invalid => "order_invalid",
         Kind::NotFound => "machine_not_found",
         Kind::RateLimited => "rate_limited",
