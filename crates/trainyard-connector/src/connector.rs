@@ -239,6 +239,9 @@ pub struct MachineLog {
     pub lines: Vec<String>,
     /// Where to go on; opaque. None: ask from the start again.
     pub cursor: Option<String>,
+    /// Where these lines prove that the machine will not come up: what is wrong, for a person, and whether another
+    /// machine could help, as in [`MachinePhase::Broken`].
+    pub broken: Option<(String, bool)>,
 }
 
 /// What a key opens.
