@@ -7,6 +7,8 @@
 mod connector;
 mod error;
 mod offer;
+#[cfg(feature = "ssh")]
+pub mod ssh;
 mod workload;
 
 pub use connector::{
