@@ -353,11 +353,11 @@ async fn with_the_last_handle_the_port_closes() {
     drop(tunnel);
     assert_eq!(say(local, b"still").await.unwrap(), b"still");
     drop(again);
-    // waits: the task that owns the listener ends at its next turn, and nothing tells when.
     for _ in 0..200 {
         if TcpStream::connect(local).await.is_err() {
             return;
         }
+        // waits: the task that owns the listener ends at its next turn, and nothing tells when.
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("the port is still open");
