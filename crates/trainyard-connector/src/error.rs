@@ -65,6 +65,13 @@ impl ConnectorError {
         ConnectorError { kind, effect: Effect::Unknown, message: message.into(), source: None }
     }
 
+    /// The same of a call that only read, whatever its method: a failed reading has no effect.
+    #[must_use]
+    pub fn of_a_reading(mut self) -> ConnectorError {
+        self.effect = Effect::None;
+        self
+    }
+
     /// The same with what failed below.
     #[must_use]
     pub fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ConnectorError {

@@ -3,9 +3,16 @@
 //! Two different things speak, so there are two traits. [`Connector`]: the vendor rents and returns machines.
 //! [`Workload`]: the training process on such a machine, through our agent beside it. An error says what failed
 //! and its [`Effect`]: whether it may have happened all the same.
+//!
+//! - [`gpu`]: one list of words for GPUs, and whether an offer meets a need.
+//! - `http` (feature `http`): the client that a vendor's connector speaks through.
+//! - `ssh` (feature `ssh`): the tunnel to machines that open nothing else.
 
 mod connector;
 mod error;
+pub mod gpu;
+#[cfg(feature = "http")]
+pub mod http;
 mod offer;
 #[cfg(feature = "ssh")]
 pub mod ssh;
