@@ -6,6 +6,7 @@
 //!   are sent, digests of what the training left.
 //! - `warden`: the process between agent and training. Nothing that the training started outlives it, and it does
 //!   not outlive the agent.
+//! - `diagnose`: why a training failed, told from how it ended.
 //! - [`watch`]: metrics, progress and checkpoints of a training that may know nothing of us.
 //! - [`sweep`] and [`ProcessId`]: how somebody else on the machine makes sure that nothing is left.
 //! - `client` (feature `client`): [`AgentClient`], the `Workload` that speaks to an agent.
@@ -21,6 +22,8 @@ pub mod watch;
 
 #[cfg(unix)]
 mod daemon;
+#[cfg(unix)]
+mod diagnose;
 #[cfg(unix)]
 mod entry;
 #[cfg(unix)]

@@ -20,8 +20,8 @@ pub use ids::{
     AttemptNumber, IdError, InstallationId, JobId, OrderName, ProviderJobId, ProviderName, SecretName, Sha256,
 };
 pub use job::{
-    Attempt, Claim, Command, CorruptJob, Ended, Exit, Fact, IllegalTransition, Job, JobBody, JobState,
-    Origin, Phase, Reason, Refusal, Rental, StateName, StopCause, Wish,
+    Attempt, Claim, Command, CorruptJob, Diagnosis, Ended, Exit, Fact, IllegalTransition, Job, JobBody,
+    JobState, Origin, Phase, Reason, Refusal, Rental, StateName, StopCause, Wish,
 };
 pub use machine::Machine;
 pub use metric::{MetricPoint, MetricValue};

@@ -60,6 +60,11 @@ impl Layout {
         self.root.join("metrics.jsonl")
     }
 
+    /// Where a training may say by itself why it failed.
+    pub(crate) fn failure_file(&self) -> PathBuf {
+        self.root.join("failure.json")
+    }
+
     pub(crate) fn log(&self) -> PathBuf {
         self.root.join("log")
     }
@@ -97,6 +102,7 @@ impl Layout {
             self.output_dir(),
             self.watch_dir(),
             self.metrics_file(),
+            self.failure_file(),
             self.log(),
             self.events(),
         ] {

@@ -158,6 +158,7 @@ fn environment(
         ("TRAINYARD_OUTPUT_DIR", layout.output_dir()),
         ("TRAINYARD_CHECKPOINT_DIR", layout.checkpoint_dir(&start.job_id)),
         ("TRAINYARD_METRICS_FILE", layout.metrics_file()),
+        ("TRAINYARD_FAILURE_FILE", layout.failure_file()),
     ];
     all.extend(paths.map(|(name, path)| (name.to_owned(), text(&path))));
     all.push(("TRAINYARD_RESUME_FROM".to_owned(), resume_from.map(text).unwrap_or_default()));

@@ -19,6 +19,7 @@ use super::attempt::{Ask, Attempt, Start, Why};
 use super::manifest;
 use super::prepare::prepare;
 use super::refusal::Refusal;
+use crate::diagnose::explain;
 use crate::process::{descendants, exterminate};
 use crate::warden::{Order, Outcome, Plan, Report};
 use crate::{clock, entry, system};
@@ -56,6 +57,10 @@ pub(super) async fn run(
     if let Some(note) = attempt.sources().finish(exit.code == 0).await {
         attempt.output().note(&note);
     }
+    let (log, last_word) = (agent.layout().log(), agent.layout().failure_file());
+    let plain = exit.clone();
+    let explained = tokio::task::spawn_blocking(move || explain(plain, &log, &last_word)).await;
+    let exit = explained.unwrap_or(exit);
     attempt.journal().append(AgentEventBody::Exited(exit.clone()));
     attempt.set_state(TrainingState::Exited { started_at: run.started_at, exit });
     // Whoever still waits for a pause or a resume hears that it ended.
@@ -266,7 +271,7 @@ impl Run {
         let notes: Vec<String> =
             self.why.and_then(Why::note).map(str::to_owned).into_iter().chain(note).collect();
         let note = Some(notes.join("; ")).filter(|note| !note.is_empty());
-        Exit { code, signal, at: clock::now(), asked: self.why.is_some(), note }
+        Exit { signal, asked: self.why.is_some(), note, ..Exit::with_code(code, clock::now()) }
     }
 }
 

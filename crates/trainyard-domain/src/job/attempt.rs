@@ -54,4 +54,28 @@ pub struct Exit {
     pub asked: bool,
     /// What the agent has to say beside the code: could not be started, killed after the grace period, out of memory.
     pub note: Option<String>,
+    /// What its last lines or its own last word tell about why it failed.
+    #[serde(default)]
+    pub diagnosis: Option<Box<Diagnosis>>,
+    /// The last lines of the log of one that failed, secrets masked: at most 10 of at most 300 characters.
+    #[serde(default)]
+    pub last_lines: Vec<String>,
+}
+
+impl Exit {
+    /// An end with that code, with nothing more to say.
+    pub fn with_code(code: i32, at: Timestamp) -> Exit {
+        Exit { code, signal: None, at, asked: false, note: None, diagnosis: None, last_lines: Vec::new() }
+    }
+}
+
+/// Why a training failed, as far as it can be told, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Diagnosis {
+    /// A stable snake_case word: `gpu_out_of_memory`, `package_missing`.
+    pub code: String,
+    /// What happened, for a person.
+    pub cause: String,
+    /// What to do about it.
+    pub remedy: String,
 }

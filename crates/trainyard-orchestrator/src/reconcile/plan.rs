@@ -212,6 +212,14 @@ fn exited(rental: &Rental, exit: &Exit) -> Step {
         }
         (None, None) => format!("the training ended with exit code {}", exit.code),
     };
+    if let Some(why) = &exit.diagnosis {
+        let reason = Reason::new(&why.code, format!("{how}: {}", why.cause)).suggest(&why.remedy);
+        return Step::Finish(Outcome::Failed { reason, exit: Some(exit.clone()) });
+    }
+    let how = match exit.last_lines.last() {
+        Some(last) => format!("{how}; its last line: {last}"),
+        None => how,
+    };
     let reason = Reason::new("training_failed", how)
         .suggest("read the last lines of the log (`trainyard logs JOB`), mend the cause, and clone the job");
     Step::Finish(Outcome::Failed { reason, exit: Some(exit.clone()) })

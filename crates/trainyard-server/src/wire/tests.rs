@@ -39,7 +39,7 @@ fn running() -> Job {
 fn completed() -> Job {
     let mut job = running();
     let attempt = AttemptNumber::FIRST;
-    job.set_exit(attempt, Exit { code: 0, signal: None, at: at(40), asked: false, note: None });
+    job.set_exit(attempt, Exit::with_code(0, at(40)));
     job.set_artifact(Some(record()));
     job.apply(&Fact::Completed { at: at(45) }, at(45)).unwrap();
     job.apply(&Fact::Returned { attempt }, at(46)).unwrap();

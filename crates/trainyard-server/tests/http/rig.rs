@@ -135,7 +135,7 @@ impl Rig {
         let now = self.orchestrator.now();
         self.change(id, |job| {
             let attempt = AttemptNumber::FIRST;
-            job.set_exit(attempt, Exit { code: 0, signal: None, at: now, asked: false, note: None });
+            job.set_exit(attempt, Exit::with_code(0, now));
             job.set_artifact(artifact);
             job.apply(&Fact::Completed { at: now }, now).unwrap();
             job.apply(&Fact::Returned { attempt }, now).unwrap();

@@ -1,7 +1,7 @@
 //! The plan as a table: a job, a wish, what was seen, and the one next step.
 
 use chrono::{DateTime, TimeDelta};
-use trainyard_domain::{AttemptNumber, Command, Fact, JobSpec, Rental};
+use trainyard_domain::{AttemptNumber, Command, Diagnosis, Fact, JobSpec, Rental};
 
 use super::*;
 
@@ -56,7 +56,7 @@ fn running() -> Job {
 }
 
 fn exit(code: i32) -> Exit {
-    Exit { code, signal: None, at: now(), asked: false, note: None }
+    Exit::with_code(code, now())
 }
 
 fn says(training: TrainingState, told: bool) -> Seen {
@@ -162,6 +162,11 @@ fn while_it_trains() {
     assert_eq!(check(&job, &exited(0, false)), "wait 2ms", "first everything it told is stored");
     assert_eq!(check(&job, &exited(0, true)), "collect");
     assert_eq!(check(&job, &exited(1, true)), "failed: training_failed, exit Some(1)");
+    let known =
+        Diagnosis { code: "no_space".to_owned(), cause: "full".to_owned(), remedy: "more".to_owned() };
+    let known = Exit { diagnosis: Some(Box::new(known)), ..exit(1) };
+    let known = says(TrainingState::Exited { started_at: Some(now()), exit: known }, true);
+    assert_eq!(check(&job, &known), "failed: no_space, exit Some(1)");
     assert_eq!(check(&with(job.clone(), Command::Pause), &trains(false)), "pause");
     let late = now() + TimeDelta::seconds(14_400);
     assert_eq!(check_at(&job, &trains(false), late), "expire");
