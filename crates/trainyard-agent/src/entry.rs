@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use crate::daemon::{self, Listen, Options};
 use crate::key::PublicKey;
+use crate::protocol::VERSION_LINE;
 use crate::warden;
 
 /// The word that makes this program an agent.
@@ -23,11 +24,17 @@ const WRONG_USAGE: u8 = 2;
 ///
 /// The agent's command line, for whoever starts one:
 /// `PROGRAM __agent --root DIR --order NAME --public-key HEX (--listen ADDR | --listen-fd0) [--keep DIR]
-/// [--trainer-exe PATH]`. With `--listen-fd0` its standard input is a listening TCP socket that the caller has bound.
+/// [--trainer-exe PATH] [--tls FILE]`. With `--listen-fd0` its standard input is a listening TCP socket that the caller has bound.
+/// With `--tls` it speaks TLS only, with the private key and certificate of that PEM file. `PROGRAM __agent --version`
+/// prints one line and ends: so it is told whether this program runs on that machine at all.
 /// It leaves its session, so that it outlives whoever started it, and as soon as it listens it writes an
 /// [`AgentRecord`](crate::AgentRecord) into `DIR`.
 pub fn entry(arguments: &[OsString]) -> Option<ExitCode> {
     match arguments.get(1)?.to_str()? {
+        AGENT if arguments.get(2).is_some_and(|word| word == "--version") => {
+            let told = writeln!(io::stdout(), "{VERSION_LINE}");
+            Some(if told.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
         AGENT => Some(match options(&arguments[2..]) {
             Ok(options) => daemon::run(options),
             Err(error) => {
@@ -42,7 +49,7 @@ pub fn entry(arguments: &[OsString]) -> Option<ExitCode> {
 
 fn options(arguments: &[OsString]) -> Result<Options, String> {
     let (mut root, mut order, mut key, mut listen) = (None, None, None, None);
-    let (mut keep, mut trainer) = (None, None);
+    let (mut keep, mut trainer, mut tls) = (None, None, None);
     let mut rest = arguments.iter();
     while let Some(flag) = rest.next() {
         let mut value = || rest.next().ok_or_else(|| format!("{} needs a value", flag.display()));
@@ -59,6 +66,7 @@ fn options(arguments: &[OsString]) -> Result<Options, String> {
             Some("--listen-fd0") => listen = Some(Listen::StandardInput),
             Some("--keep") => keep = Some(PathBuf::from(value()?)),
             Some("--trainer-exe") => trainer = Some(PathBuf::from(value()?)),
+            Some("--tls") => tls = Some(PathBuf::from(value()?)),
             _ => return Err(format!("unknown argument {}", flag.display())),
         }
     }
@@ -70,6 +78,7 @@ fn options(arguments: &[OsString]) -> Result<Options, String> {
         listen: listen.ok_or_else(|| missing("--listen or --listen-fd0"))?,
         keep,
         trainer,
+        tls,
         environment: std::env::vars_os().collect(),
     })
 }

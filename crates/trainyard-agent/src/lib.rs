@@ -9,7 +9,8 @@
 //! - `diagnose`: why a training failed, told from how it ended.
 //! - [`watch`]: metrics, progress and checkpoints of a training that may know nothing of us.
 //! - [`sweep`] and [`ProcessId`]: how somebody else on the machine makes sure that nothing is left.
-//! - `client` (feature `client`): [`AgentClient`], the `Workload` that speaks to an agent.
+//! - `client` (feature `client`): [`AgentClient`], the `Workload` that speaks to an agent, and [`AgentSupply`], which
+//!   brings the agent to a machine.
 //! - `protocol` and [`SigningKey`]: what both sides have in common.
 //!
 //! The agent never calls anybody: whoever has the key of the installation dials in.
@@ -43,7 +44,9 @@ mod warden;
 mod client;
 
 #[cfg(feature = "client")]
-pub use client::AgentClient;
+pub use client::{
+    AgentClient, AgentSupply, BootOrder, Bootstrap, Stay, SupplyConfig, SupplyError, TlsIdentity,
+};
 pub use key::{KeyError, SigningKey};
 
 #[cfg(unix)]

@@ -16,7 +16,7 @@ use crate::entry::AGENT;
 use crate::system::{self, Row};
 
 /// The environment variable that every process of a training inherits; its value is the order's name.
-pub const MARK: &str = "TRAINYARD_ATTEMPT_NAME";
+pub const MARK: &str = crate::protocol::MARK;
 
 /// How long stopped processes are waited for: a signal is taken at the next return from the kernel.
 const STILL_WITHIN: Duration = Duration::from_secs(1);

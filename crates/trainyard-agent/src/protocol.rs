@@ -25,6 +25,17 @@ pub(crate) const ANSWER_BYTES_MAX: u64 = 32 << 20;
 /// Longest wait of a long poll, in milliseconds: below the idle limit of every proxy known.
 pub(crate) const WAIT_MS_MAX: u64 = 30_000;
 
+/// What `PROGRAM __agent --version` prints: by this an image's own agent is known to speak this protocol.
+pub(crate) const VERSION_LINE: &str = concat!("trainyard-agent ", env!("CARGO_PKG_VERSION"));
+/// Most bytes of an agent's binary that is sent to a machine, packed; its receiver there refuses more.
+#[cfg(feature = "client")]
+pub(crate) const PACKED_BYTES_MAX: usize = 64 << 20;
+/// The same unpacked.
+#[cfg(feature = "client")]
+pub(crate) const AGENT_BYTES_MAX: u64 = 1 << 30;
+/// The environment variable that every process of an order's machine inherits; its value is the order's name.
+pub(crate) const MARK: &str = "TRAINYARD_ATTEMPT_NAME";
+
 /// The agent is another one than the request was made for.
 pub(crate) const CODE_BOOT_CHANGED: &str = "boot_changed";
 /// The request's time is too far from the agent's clock.

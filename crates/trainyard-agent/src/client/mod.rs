@@ -3,6 +3,9 @@
 //! Every call is bounded in time. A call that was not sent has no effect; one whose answer did not come may have had
 //! it. Calls may be repeated: the agent knows attempts by their numbers, inputs by their digests, events by theirs.
 
+mod push;
+mod supply;
+mod tls;
 mod transport;
 
 use std::io::SeekFrom;
@@ -16,13 +19,15 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use trainyard_connector::{
-    AgentGreeting, CheckpointInfo, ConnectorError, ErrorKind, EventBatch, InputSource, Manifest, StartOrder,
-    Workload, WorkloadState,
+    AgentGreeting, Arch, CheckpointInfo, ConnectorError, ErrorKind, EventBatch, InputSource, Manifest,
+    StartOrder, Workload, WorkloadState,
 };
 use trainyard_domain::OrderName;
 
 use crate::SigningKey;
 use crate::protocol::{ANSWER_BYTES_MAX, InputState, RenewBody, StartBody, StopBody, WAIT_MS_MAX};
+pub use supply::{AgentSupply, BootOrder, Bootstrap, Stay, SupplyConfig, SupplyError};
+pub use tls::TlsIdentity;
 use transport::{Call, Transport};
 
 /// Bytes of one part of an input. Well below what an agent takes, so that a slow line resumes with little lost.
@@ -63,6 +68,10 @@ impl AgentClient {
         order: OrderName,
     ) -> Result<AgentClient, ConnectorError> {
         Ok(AgentClient { transport: Transport::new(base_url, Some(http), key, order)? })
+    }
+
+    fn supplied(self, supply: AgentSupply, arch: Arch) -> AgentClient {
+        AgentClient { transport: self.transport.supplied(supply, arch) }
     }
 
     async fn get<T: DeserializeOwned>(&self, target: &str, within: Duration) -> Result<T, ConnectorError> {

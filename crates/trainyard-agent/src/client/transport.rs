@@ -8,9 +8,12 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use reqwest::header::CONTENT_RANGE;
 use reqwest::{Method, StatusCode, Url};
-use trainyard_connector::{AgentGreeting, ConnectorError, ErrorKind};
+use serde::Deserialize;
+use trainyard_connector::{AgentGreeting, Arch, ConnectorError, ErrorKind};
 use trainyard_domain::OrderName;
 
+use super::AgentSupply;
+use super::push::{Target, push};
 use crate::protocol::{
     BOOT_HEADER, CODE_BOOT_CHANGED, CODE_CLOCK, CODE_MISMATCH, CODE_OFFSET, CODE_UNSUPPORTED, ErrorBody,
     SIGNATURE_HEADER, TIME_HEADER, string_to_sign,
@@ -18,20 +21,27 @@ use crate::protocol::{
 use crate::{SigningKey, clock};
 
 /// A connection that is not there after this will not come.
-const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+pub(super) const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// The greeting is answered from memory.
 const GREET_WITHIN: Duration = Duration::from_secs(10);
 /// Shorter than the agent keeps an idle connection.
-const IDLE: Duration = Duration::from_secs(5);
+pub(super) const IDLE: Duration = Duration::from_secs(5);
 /// Before the one further try of a connection that was refused: an agent may be on its way.
 const REFUSED_WAIT: Duration = Duration::from_millis(50);
 /// Most bytes of an answer: what the agent sends at most, and the text around it.
 const ANSWER_BYTES_MAX: usize = (33 << 20) as usize;
 
+/// An agent that was just sent answers within this time: it is checked, started, and listens.
+const STARTS_WITHIN: Duration = Duration::from_secs(3);
+/// Between two looks whether it does.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
 /// How one agent is spoken to.
 #[derive(Debug, Clone)]
 pub(super) struct Transport {
     inner: Arc<Inner>,
+    /// Who sends the agent where the machine still waits for it.
+    supply: Option<(AgentSupply, Arch)>,
 }
 
 #[derive(Debug)]
@@ -97,18 +107,59 @@ impl Transport {
             None => shared_client(is_loopback(&url))?,
         };
         let base = url.as_str().trim_end_matches('/').to_owned();
-        Ok(Transport { inner: Arc::new(Inner { base, http, key, order, known: Mutex::new(None) }) })
+        Ok(Transport {
+            inner: Arc::new(Inner { base, http, key, order, known: Mutex::new(None) }),
+            supply: None,
+        })
     }
 
-    /// Asks for the greeting and keeps it.
+    pub(super) fn supplied(mut self, supply: AgentSupply, arch: Arch) -> Transport {
+        self.supply = Some((supply, arch));
+        self
+    }
+
+    /// Asks for the greeting and keeps it. Where the machine waits for its agent, that is sent first; one that takes
+    /// long goes on by itself, and the answer is that it is on its way.
     pub(super) async fn greet(&self) -> Result<AgentGreeting, ConnectorError> {
+        let (status, body) = self.hello().await?;
+        let Some(awaited) = awaits(status, &body) else { return self.keep_greeting(status, &body) };
+        let Some((supply, arch)) = &self.supply else {
+            let text = "the machine waits for its agent";
+            return Err(ConnectorError::refused(ErrorKind::Unreachable, text));
+        };
+        let target = Target {
+            base: self.inner.base.clone(),
+            http: self.inner.http.clone(),
+            order: self.inner.order.clone(),
+            arch: *arch,
+            awaited,
+        };
+        push(supply, target).await?;
+        let starts = async {
+            loop {
+                match self.hello().await {
+                    Ok((StatusCode::OK, body)) => return self.keep_greeting(StatusCode::OK, &body),
+                    // Between the receiver's end and the agent's beginning nobody listens, and a proxy says so.
+                    Ok(_) | Err(_) => tokio::time::sleep(LOOK_EVERY).await,
+                }
+            }
+        };
+        tokio::time::timeout(STARTS_WITHIN, starts).await.unwrap_or_else(|_| {
+            let text = format!("the agent of {} was sent and does not answer yet", self.inner.order);
+            Err(ConnectorError::refused(ErrorKind::Unreachable, text))
+        })
+    }
+
+    async fn hello(&self) -> Result<(StatusCode, Bytes), ConnectorError> {
         let url = format!("{}/v1/hello", self.inner.base);
-        let make = || self.inner.http.get(&url).timeout(GREET_WITHIN);
-        let (status, body) = self.perform(make).await?;
+        self.perform(|| self.inner.http.get(&url).timeout(GREET_WITHIN)).await
+    }
+
+    fn keep_greeting(&self, status: StatusCode, body: &[u8]) -> Result<AgentGreeting, ConnectorError> {
         if status != StatusCode::OK {
-            return Err(refusal(status, &body));
+            return Err(refusal(status, body));
         }
-        let greeting: AgentGreeting = super::read(&body)?;
+        let greeting: AgentGreeting = super::read(body)?;
         if greeting.order != self.inner.order.as_str() {
             let text = format!("the agent there serves {}, not {}", greeting.order, self.inner.order);
             return Err(ConnectorError::refused(ErrorKind::NotFound, text));
@@ -195,8 +246,20 @@ impl Transport {
     }
 }
 
+/// What a machine that has no agent yet answers.
+#[derive(Deserialize)]
+struct Awaits {
+    awaits: String,
+}
+
+fn awaits(status: StatusCode, body: &[u8]) -> Option<String> {
+    let told =
+        (status == StatusCode::SERVICE_UNAVAILABLE).then(|| serde_json::from_slice::<Awaits>(body).ok());
+    Some(told??.awaits)
+}
+
 /// Not sent, or it may have happened.
-fn unreached(order: &OrderName, error: reqwest::Error) -> ConnectorError {
+pub(super) fn unreached(order: &OrderName, error: reqwest::Error) -> ConnectorError {
     let text = format!("the agent of {order} was not reached");
     let sent = !(error.is_connect() || error.is_builder());
     // The URL holds nothing secret, but nothing useful either.
@@ -213,7 +276,7 @@ fn code_of(body: &[u8]) -> Option<String> {
 }
 
 /// What the agent, or a proxy before it, answered instead.
-fn refusal(status: StatusCode, body: &[u8]) -> ConnectorError {
+pub(super) fn refusal(status: StatusCode, body: &[u8]) -> ConnectorError {
     let Ok(told) = serde_json::from_slice::<ErrorBody>(body) else {
         // A proxy's own page: the agent may or may not have got the request.
         let text = format!("something before the agent answered {status}");

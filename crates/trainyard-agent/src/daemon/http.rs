@@ -13,8 +13,10 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
 
 use super::agent::Agent;
 use super::refusal::Refusal;
@@ -39,7 +41,7 @@ const HEAD_BYTES_MAX: usize = 32 << 10;
 type Body = Full<Bytes>;
 
 /// Serves until the agent leaves.
-pub(super) async fn serve(listener: TcpListener, agent: Arc<Agent>) {
+pub(super) async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, agent: Arc<Agent>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let large = Arc::new(Semaphore::new(LARGE_BODIES_MAX));
     let mut leaving = agent.leaving();
@@ -54,9 +56,17 @@ pub(super) async fn serve(listener: TcpListener, agent: Arc<Agent>) {
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
-        let (agent, large) = (Arc::clone(&agent), Arc::clone(&large));
+        let (agent, large, tls) = (Arc::clone(&agent), Arc::clone(&large), tls.clone());
         tokio::spawn(async move {
-            converse(stream, agent, large).await;
+            let _ = stream.set_nodelay(true);
+            match tls {
+                None => converse(stream, agent, large).await,
+                Some(tls) => {
+                    if let Ok(Ok(stream)) = tokio::time::timeout(HEAD_WITHIN, tls.accept(stream)).await {
+                        converse(stream, agent, large).await;
+                    }
+                }
+            }
             drop(place);
         });
     }
@@ -65,8 +75,7 @@ pub(super) async fn serve(listener: TcpListener, agent: Arc<Agent>) {
     let _ = tokio::time::timeout(LEAVE_WITHIN, places.acquire_many(all)).await;
 }
 
-async fn converse(stream: TcpStream, agent: Arc<Agent>, large: Arc<Semaphore>) {
-    let _ = stream.set_nodelay(true);
+async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, agent: Arc<Agent>, large: Arc<Semaphore>) {
     let mut leaving = agent.leaving();
     let service = service_fn(move |request| {
         let (agent, large) = (Arc::clone(&agent), Arc::clone(&large));

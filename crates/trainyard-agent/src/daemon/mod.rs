@@ -22,6 +22,7 @@ mod refusal;
 mod routes;
 mod sources;
 mod supervise;
+mod tls;
 mod unpack;
 
 use std::ffi::OsString;
@@ -56,6 +57,8 @@ pub(crate) struct Options {
     pub(crate) keep: Option<PathBuf>,
     /// The program of the `builtin` trainer; none: this one.
     pub(crate) trainer: Option<PathBuf>,
+    /// The PEM file with private key and certificate; none: it speaks plain HTTP.
+    pub(crate) tls: Option<PathBuf>,
     /// The environment it was started with, read once.
     pub(crate) environment: Vec<(OsString, OsString)>,
 }
@@ -110,6 +113,7 @@ fn start(options: Options) -> io::Result<()> {
         Listen::At(address) => TcpListener::bind(address)?,
         Listen::StandardInput => TcpListener::from(io::stdin().as_fd().try_clone_to_owned()?),
     };
+    let tls = options.tls.as_deref().map(tls::acceptor).transpose()?;
     listener.set_nonblocking(true)?;
     let port = listener.local_addr()?.port();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -119,7 +123,7 @@ fn start(options: Options) -> io::Result<()> {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let signals = tokio::spawn(mind_signals(Arc::clone(&agent)));
         let limits = tokio::spawn(Arc::clone(&agent).mind_limits());
-        http::serve(listener, Arc::clone(&agent)).await;
+        http::serve(listener, tls, Arc::clone(&agent)).await;
         signals.abort();
         limits.abort();
         Ok(())
