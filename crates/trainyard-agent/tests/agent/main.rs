@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests, but with a `main` of their own")]
 
 mod bench;
+mod boot;
 mod ending;
 mod inputs;
 mod output;
@@ -33,7 +34,15 @@ fn main() -> ExitCode {
         .filter(|a| !a.starts_with('-'))
         .map(str::to_owned)
         .collect();
-    let all = [running::TESTS, ending::TESTS, output::TESTS, inputs::TESTS, signing::TESTS, bench::TESTS];
+    let all = [
+        boot::TESTS,
+        running::TESTS,
+        ending::TESTS,
+        output::TESTS,
+        inputs::TESTS,
+        signing::TESTS,
+        bench::TESTS,
+    ];
     let chosen: Vec<&Test> = all
         .into_iter()
         .flatten()
