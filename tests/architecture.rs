@@ -20,6 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("trainyard-storage", &["trainyard-domain"]),
     ("trainyard-agent", &["trainyard-domain", "trainyard-connector"]),
     ("trainyard-local", &["trainyard-domain", "trainyard-connector", "trainyard-agent"]),
+    ("trainyard-runpod", &["trainyard-domain", "trainyard-connector", "trainyard-agent"]),
     ("trainyard-orchestrator", &["trainyard-domain", "trainyard-connector", "trainyard-storage"]),
     ("trainyard-testkit", &["trainyard-domain", "trainyard-connector", "trainyard-storage"]),
     (
