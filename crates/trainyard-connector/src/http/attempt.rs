@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use reqwest::header::HeaderMap;
 use reqwest::{RequestBuilder, Response};
 use tokio::time::{Instant, timeout_at};
 
@@ -12,7 +13,7 @@ use super::retry::{Outcome, retry_after};
 #[derive(Debug)]
 pub(super) struct Complete {
     pub(super) status: u16,
-    pub(super) headers: reqwest::header::HeaderMap,
+    pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
 }
 
@@ -67,7 +68,8 @@ pub(super) struct Reading {
     /// Bytes.
     pub(super) bytes_max: usize,
     /// A success that falls silent for that long counts as complete, and so does one that breaks off, runs out of time
-    /// or grows too long: for streams that never end.
+    /// or grows too long: for streams that never end. One that has not begun in time counts as an empty one (204): some
+    /// vendors send not even headers before a first line.
     pub(super) silence: Option<Duration>,
 }
 
@@ -75,7 +77,13 @@ pub(super) struct Reading {
 pub(super) async fn attempt(request: RequestBuilder, how: Reading) -> Result<Complete, Failure> {
     let until = Instant::now() + how.within;
     let late = |_| Failure::TimedOut(how.within);
-    let response = timeout_at(until, request.send()).await.map_err(late)?.map_err(Failure::of)?;
+    let response = match timeout_at(until, request.send()).await {
+        Ok(sent) => sent.map_err(Failure::of)?,
+        Err(_) if how.silence.is_some() => {
+            return Ok(Complete { status: 204, headers: HeaderMap::new(), body: Bytes::new() });
+        }
+        Err(elapsed) => return Err(late(elapsed)),
+    };
     let (status, headers) = (response.status(), response.headers().clone());
     let body = match how.silence.filter(|_| status.is_success()) {
         Some(silence) => what_came(response, how.bytes_max, until, silence).await,

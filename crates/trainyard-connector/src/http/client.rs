@@ -120,7 +120,7 @@ impl HttpClient {
     }
 
     /// Reads a stream that never ends by itself: what came until nothing came for `silence`, or `at_most` has passed, or
-    /// the limit of bytes is reached. Tried once.
+    /// the limit of bytes is reached. A stream that has not begun by then is empty, with status 204. Tried once.
     ///
     /// # Errors
     /// As [`HttpClient::call`], as long as no answer has begun.
