@@ -315,6 +315,8 @@ fn shared_client(loopback: bool) -> Result<reqwest::Client, ConnectorError> {
         return Ok(client.clone());
     }
     let builder = reqwest::Client::builder()
+        // Networks before a machine refuse programs that do not say who they are.
+        .user_agent(concat!("trainyard/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT_WITHIN)
         .pool_idle_timeout(IDLE)
         .tcp_nodelay(true)
