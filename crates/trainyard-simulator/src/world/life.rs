@@ -1,0 +1,204 @@
+//! The life of one machine, from the order to its end: a task that goes by the world's clock.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::place::{Doom, Fate};
+use super::{Cause, Ill, Kind, Machine, Phase, Uid, Wanted, World};
+use crate::machine::{Forwards, Running};
+use crate::vendor::Vendor;
+
+/// Exits kept of one machine.
+const EXITS_MAX: usize = 1000;
+
+/// Lives it. Ends when the machine is gone.
+pub(super) async fn live(world: World, uid: Uid, mut wishes: watch::Receiver<Wanted>, mut fates: Vec<Fate>) {
+    loop {
+        let wish = *wishes.borrow_and_update();
+        match wish {
+            Wanted::Running => tokio::select! {
+                () = run(&world, uid, &mut fates) => {}
+                _ = wishes.changed() => {}
+            },
+            Wanted::Stopped => {
+                world.kill_all_of(uid).await;
+                world.clock().sleep(world.delays().stop).await;
+                world.edit_by_uid(uid, |kept, now| {
+                    kept.now.mapped.clear();
+                    kept.enter(Phase::Stopped, now)
+                });
+                // The sender is dropped only with the machine.
+                let _ = wishes.changed().await;
+            }
+            Wanted::Removed => {
+                world.kill_all_of(uid).await;
+                world.clock().sleep(world.delays().removal).await;
+                world.bury(uid).await;
+                return;
+            }
+        }
+    }
+}
+
+/// Boots it and keeps it running. Does not return.
+async fn run(world: &World, uid: Uid, fates: &mut Vec<Fate>) {
+    let Some(machine) = world.by_uid(uid) else { return never().await };
+    if machine.starts == 0 {
+        boot(world, &machine).await;
+    }
+    world.enter(uid, Phase::Starting);
+    world.clock().sleep(world.delays().start).await;
+    if let Some(Ill::Start(text)) = &machine.ills.ill {
+        return broken(world, &machine, Ill::Start(text.clone())).await;
+    }
+    let forwards = match &machine.order {
+        order if order.mapped => Forwards::bind(world, uid, &order.ports).await,
+        _ => Forwards::default(),
+    };
+    world.edit_by_uid(uid, |kept, _| kept.now.mapped = forwards.ports());
+    let program = async {
+        match machine.order.kind {
+            Kind::Container => keep_running(world, uid, fates).await,
+            Kind::Whole => run_once(world, uid, fates).await,
+        }
+    };
+    let service = async {
+        if let Some(service) = &machine.order.service {
+            world.runs(uid).await;
+            service.run(world.clone(), world.by_uid(uid).unwrap_or_else(|| machine.clone())).await;
+        }
+    };
+    tokio::join!(program, service);
+}
+
+/// From the order to the image.
+async fn boot(world: &World, machine: &Machine) {
+    let delays = world.delays();
+    world.clock().sleep(delays.boot).await;
+    if machine.ills.never_boots {
+        return never().await;
+    }
+    if machine.order.kind == Kind::Whole {
+        return;
+    }
+    world.enter(machine.uid, Phase::Pulling);
+    let image = &machine.order.image;
+    world.note(machine, format!("create container {image}"));
+    if let Some(Ill::Image(text)) = &machine.ills.ill {
+        world.clock().sleep(delays.pull).await;
+        return broken(world, machine, Ill::Image(text.clone())).await;
+    }
+    world.note(machine, format!("{image} Pulling from registry"));
+    let pull = match world.options().images.get(image) {
+        // Bytes × 8 over megabits a second.
+        Some(bytes) => {
+            Duration::from_secs_f64(*bytes as f64 * 8e-6 / f64::from(machine.offer.megabits.max(1)))
+        }
+        None => delays.pull,
+    };
+    world.clock().sleep(pull).await;
+    world.note(machine, format!("Status: Downloaded newer image for {image}"));
+}
+
+async fn broken(world: &World, machine: &Machine, ill: Ill) {
+    let text = match &ill {
+        Ill::Image(text) | Ill::Start(text) => text.clone(),
+    };
+    world.note(machine, format!("error: {text}"));
+    world.enter(machine.uid, Phase::Broken(ill));
+    never().await
+}
+
+/// Runs a container's program, again and again.
+async fn keep_running(world: &World, uid: Uid, fates: &mut Vec<Fate>) {
+    loop {
+        let Some(machine) = world.begin(uid, fates) else { return never().await };
+        run_program(world, &machine).await;
+        // What the first process of a container leaves behind ends with it.
+        world.kill_all_of(uid).await;
+        world.enter(uid, Phase::Exited);
+        let pause = match machine.vendor {
+            Vendor::Runpod => world.delays().restart_runpod,
+            Vendor::Lambda | Vendor::Vastai => world.delays().restart_vastai,
+        };
+        world.clock().sleep(pause).await;
+        world.note(&machine, "start container");
+    }
+}
+
+/// Runs a whole machine's program at its first boot. The machine goes on without it.
+async fn run_once(world: &World, uid: Uid, fates: &mut Vec<Fate>) {
+    let machine = world.begin(uid, fates).filter(|machine| machine.starts == 1);
+    if let Some(machine) = machine {
+        run_program(world, &machine).await;
+    }
+    never().await
+}
+
+/// Runs a machine's program to its end and notes how it ended.
+async fn run_program(world: &World, machine: &Machine) {
+    if machine.order.program.is_empty() {
+        return never().await;
+    }
+    let mut running = match Running::start(world, machine) {
+        Ok(running) => running,
+        Err(error) => {
+            let program = machine.order.program.first().map_or("", String::as_str);
+            let text = format!("OCI runtime create failed: exec: \"{program}\": {error}");
+            return broken(world, machine, Ill::Start(text)).await;
+        }
+    };
+    let forced = async {
+        match world.next_forced_exit(machine.uid) {
+            Some((code, after)) => {
+                world.clock().sleep(after).await;
+                code
+            }
+            None => std::future::pending().await,
+        }
+    };
+    let code = tokio::select! {
+        code = running.wait() => code,
+        code = forced => code,
+    };
+    world.edit_by_uid(machine.uid, |kept, _| {
+        if kept.now.exits.len() < EXITS_MAX {
+            kept.now.exits.push(code);
+        }
+    });
+}
+
+async fn never() {
+    std::future::pending().await
+}
+
+impl World {
+    /// It runs from now on, with its program started once more.
+    fn begin(&self, uid: Uid, fates: &mut Vec<Fate>) -> Option<Machine> {
+        self.edit_by_uid(uid, |kept, now| {
+            kept.now.starts += 1;
+            kept.enter(Phase::Running, now);
+            kept.now.started_at = Some(now);
+        });
+        let machine = self.by_uid(uid)?;
+        for fate in fates.drain(..) {
+            self.doom(&machine, fate);
+        }
+        Some(machine)
+    }
+
+    /// That befalls it later.
+    fn doom(&self, machine: &Machine, fate: Fate) {
+        let (world, vendor, id) = (self.clone(), machine.vendor, machine.id.clone());
+        self.spawn(async move {
+            world.clock().sleep(fate.after).await;
+            // One that is gone already is spared.
+            let _ = match fate.what {
+                Doom::Preempted => world.preempt(vendor, &id),
+                Doom::Deleted => world.remove_by(vendor, &id, Cause::Console),
+                Doom::Lost => world.set_reachable(vendor, &id, false),
+            };
+        });
+    }
+}
