@@ -103,6 +103,7 @@ mod tests {
 
     use super::*;
 
+    const AT_ONCE: Duration = Duration::ZERO;
     const SECOND: Duration = Duration::from_secs(1);
 
     fn pacer() -> Pacer {
@@ -116,19 +117,19 @@ mod tests {
     fn a_burst_goes_at_once_and_the_rest_at_the_pace() {
         let (pacer, at) = (pacer(), Instant::now());
         let turns: Vec<_> = (0..5).map(|_| pacer.turn("*", at, WAIT_MAX).expect("a turn")).collect();
-        assert_eq!(turns, [SECOND * 0, SECOND * 0, SECOND, SECOND * 2, SECOND * 3]);
+        assert_eq!(turns, [AT_ONCE, AT_ONCE, SECOND, SECOND * 2, SECOND * 3]);
         let rested = at + SECOND * 60;
         let turns: Vec<_> = (0..3).map(|_| pacer.turn("*", rested, WAIT_MAX).expect("a turn")).collect();
-        assert_eq!(turns, [SECOND * 0, SECOND * 0, SECOND]);
+        assert_eq!(turns, [AT_ONCE, AT_ONCE, SECOND]);
     }
 
     #[test]
     fn an_order_that_waits_keeps_nobody_else() {
         let (pacer, at) = (pacer(), Instant::now());
-        assert_eq!(pacer.turn("order", at, WAIT_MAX), Ok(SECOND * 0));
+        assert_eq!(pacer.turn("order", at, WAIT_MAX), Ok(AT_ONCE));
         assert_eq!(pacer.turn("order", at, WAIT_MAX), Ok(SECOND * 12));
-        assert_eq!(pacer.turn("*", at, WAIT_MAX), Ok(SECOND * 0));
-        assert_eq!(pacer.turn("list", at, WAIT_MAX), Ok(SECOND * 0), "it has no pace of its own");
+        assert_eq!(pacer.turn("*", at, WAIT_MAX), Ok(AT_ONCE));
+        assert_eq!(pacer.turn("list", at, WAIT_MAX), Ok(AT_ONCE), "it has no pace of its own");
         assert_eq!(pacer.every("order"), SECOND * 12);
         assert_eq!(pacer.every("list"), SECOND);
     }
@@ -152,9 +153,9 @@ mod tests {
         assert_eq!(pacer.turn("list", at, WAIT_MAX), Ok(SECOND * 5));
         let pacer = self::pacer();
         pacer.hold("list", at, SECOND * 5);
-        assert_eq!(pacer.turn("look", at, WAIT_MAX), Ok(SECOND * 0));
+        assert_eq!(pacer.turn("look", at, WAIT_MAX), Ok(AT_ONCE));
         pacer.hold("list", at, SECOND * 5000);
-        assert_eq!(pacer.turn("list", at + SECOND * 60, WAIT_MAX), Ok(SECOND * 0), "at most a minute");
+        assert_eq!(pacer.turn("list", at + SECOND * 60, WAIT_MAX), Ok(AT_ONCE), "at most a minute");
     }
 
     #[test]
