@@ -23,6 +23,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("trainyard-runpod", &["trainyard-domain", "trainyard-connector", "trainyard-agent"]),
     ("trainyard-simulator", &["trainyard-domain", "trainyard-connector", "trainyard-agent"]),
     ("trainyard-vastai", &["trainyard-domain", "trainyard-connector", "trainyard-agent"]),
+    ("trainyard-lambda", &["trainyard-domain", "trainyard-connector", "trainyard-agent"]),
     ("trainyard-orchestrator", &["trainyard-domain", "trainyard-connector", "trainyard-storage"]),
     ("trainyard-testkit", &["trainyard-domain", "trainyard-connector", "trainyard-storage"]),
     (
