@@ -25,6 +25,7 @@ pub use connector::{
 pub use error::{ConnectorError, Effect, ErrorKind};
 pub use offer::{Arch, OFFERS_MAX, Offer, Stock};
 pub use workload::{
-    AgentEvent, AgentEventBody, AgentGreeting, CheckpointInfo, EventBatch, HandOver, HandOverPurpose,
-    InputSource, Manifest, ManifestFile, StartOrder, TrainingState, Workload, WorkloadState,
+    AgentEvent, AgentEventBody, AgentGreeting, CheckpointInfo, EXEC_WITHIN_MAX, EventBatch, ExecOrder,
+    ExecOutput, HandOver, HandOverPurpose, InputSource, Manifest, ManifestFile, SetupPhase, StartOrder,
+    TrainingState, Workload, WorkloadState,
 };

@@ -61,6 +61,15 @@ pub trait Workload: Debug + Send + Sync {
     /// after how long from now it stops the training by itself.
     async fn renew(&self, lease: Duration, deadline: Option<Duration>) -> Result<(), ConnectorError>;
 
+    /// Runs a command on the machine, in the training's working directory and with its environment, whether the
+    /// training still runs or has ended; not before one was started. The one call that must not be repeated after an
+    /// unknown outcome. `NotFound` where there is no such program. The default is `Unsupported`.
+    async fn exec(&self, order: &ExecOrder) -> Result<ExecOutput, ConnectorError> {
+        let _ = order;
+        let text = "commands cannot be run on this machine";
+        Err(ConnectorError::refused(crate::ErrorKind::Unsupported, text))
+    }
+
     /// Lets the agent go: it kills what is left, removes what the attempt left on its disk, and exits.
     async fn release(&self) -> Result<(), ConnectorError>;
 }
@@ -132,6 +141,8 @@ pub struct AgentEvent {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AgentEventBody {
+    /// A step of what comes before the training begins.
+    Phase(SetupPhase),
     /// The training's process runs.
     Started,
     /// One logged point.
@@ -144,6 +155,47 @@ pub enum AgentEventBody {
     Checkpoint(CheckpointInfo),
     /// The training ended; no process of it is left. The last event of an attempt.
     Exited(Exit),
+}
+
+/// What an agent does between `start` and the training. Some go on at the same time; each is told when it begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SetupPhase {
+    /// Looks whether disk and GPUs of the machine are as they should be.
+    Checking,
+    /// Fetches what the machine fetches by itself (`https:`, `hf:`).
+    Fetching,
+    /// Unpacks and puts in place what was handed over.
+    Unpacking,
+    /// Runs the setup commands and installs packages.
+    Installing,
+    /// A newer agent's word.
+    #[serde(other)]
+    Other,
+}
+
+/// A command to run beside a training, for a person who looks into it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecOrder {
+    /// Program and arguments; no shell is between.
+    pub argv: Vec<String>,
+    /// Milliseconds after which it and its descendants are killed; at most [`EXEC_WITHIN_MAX`].
+    pub within_ms: u64,
+}
+
+/// Longest time of a command beside a training: below what proxies in front of agents wait for an answer.
+pub const EXEC_WITHIN_MAX: Duration = Duration::from_secs(60);
+
+/// What came of such a command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecOutput {
+    /// What it printed, both streams as they came, secrets masked; what is no UTF-8 is replaced. Of more than 1 MiB
+    /// the end.
+    pub output: String,
+    /// Whether the beginning was left out.
+    pub cut: bool,
+    /// Its exit code; `128 + signal` where a signal ended it; none where its time was over.
+    pub code: Option<i32>,
 }
 
 /// A run of events.

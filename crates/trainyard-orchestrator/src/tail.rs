@@ -163,7 +163,10 @@ fn items(batch: EventBatch, mut log_end: u64) -> Vec<TelemetryItem> {
                 EventBody::Log(LogSpan { offset, len: span.len })
             }
             // Facts are read from the agent's state by the reconciler.
-            AgentEventBody::Started | AgentEventBody::Checkpoint(_) | AgentEventBody::Exited(_) => continue,
+            AgentEventBody::Started
+            | AgentEventBody::Phase(_)
+            | AgentEventBody::Checkpoint(_)
+            | AgentEventBody::Exited(_) => continue,
         };
         items.push(TelemetryItem { at, body });
     }
@@ -173,7 +176,7 @@ fn items(batch: EventBatch, mut log_end: u64) -> Vec<TelemetryItem> {
 /// Whether the reconciler should look: the state may have changed, or a milestone been passed.
 fn is_notable(event: &AgentEvent) -> bool {
     match &event.body {
-        AgentEventBody::Started | AgentEventBody::Exited(_) => true,
+        AgentEventBody::Started | AgentEventBody::Phase(_) | AgentEventBody::Exited(_) => true,
         AgentEventBody::Progress(Progress { fraction: Some(fraction), .. }) => *fraction >= 0.25,
         AgentEventBody::Progress(_)
         | AgentEventBody::Metrics(_)

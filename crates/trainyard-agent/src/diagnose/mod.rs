@@ -31,8 +31,10 @@ pub(crate) fn explain(exit: Exit, log: &Path, last_word: &Path) -> Exit {
         return exit;
     }
     let log = tail(log).unwrap_or_default();
-    let diagnosis = own_word(last_word).or_else(|| diagnose(&exit, &log));
-    Exit { diagnosis: diagnosis.map(Box::new), last_lines: last_lines(&log), ..exit }
+    let found = || own_word(last_word).or_else(|| diagnose(&exit, &log)).map(Box::new);
+    // What the agent itself found stands.
+    let diagnosis = exit.diagnosis.clone().or_else(found);
+    Exit { diagnosis, last_lines: last_lines(&log), ..exit }
 }
 
 /// What the end of a log, the exit code and the note tell together. `None` where nothing is recognised.

@@ -57,6 +57,10 @@ pub struct Exit {
     /// What its last lines or its own last word tell about why it failed.
     #[serde(default)]
     pub diagnosis: Option<Box<Diagnosis>>,
+    /// The machine is at fault by the agent's own finding (its GPU does not compute, its disk is not what was ordered):
+    /// nothing was trained, and another machine may do.
+    #[serde(default)]
+    pub machine_fault: bool,
     /// The last lines of the log of one that failed, secrets masked: at most 10 of at most 300 characters.
     #[serde(default)]
     pub last_lines: Vec<String>,
@@ -65,7 +69,16 @@ pub struct Exit {
 impl Exit {
     /// An end with that code, with nothing more to say.
     pub fn with_code(code: i32, at: Timestamp) -> Exit {
-        Exit { code, signal: None, at, asked: false, note: None, diagnosis: None, last_lines: Vec::new() }
+        Exit {
+            code,
+            signal: None,
+            at,
+            asked: false,
+            note: None,
+            diagnosis: None,
+            machine_fault: false,
+            last_lines: Vec::new(),
+        }
     }
 }
 

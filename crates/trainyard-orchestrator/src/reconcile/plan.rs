@@ -205,6 +205,10 @@ fn exited(rental: &Rental, exit: &Exit) -> Step {
     if exit.code == 0 {
         return Step::Collect { rental: rental.clone(), exit: exit.clone() };
     }
+    if let Some(why) = exit.diagnosis.as_ref().filter(|_| exit.machine_fault) {
+        let reason = Reason::new(&why.code, &why.cause).suggest(&why.remedy);
+        return Step::Replace { rental: rental.clone(), reason };
+    }
     let how = match (exit.signal, &exit.note) {
         (_, Some(note)) => format!("the training ended with exit code {}: {note}", exit.code),
         (Some(signal), None) => {
