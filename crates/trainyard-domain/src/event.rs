@@ -138,12 +138,13 @@ pub enum NotificationKind {
     Failed,
     Cancelled,
     MachineLost,
+    MachineRemark,
     MachineReleased,
 }
 
 impl NotificationKind {
     /// All of them, in the order of a job's life.
-    pub const ALL: [NotificationKind; 10] = [
+    pub const ALL: [NotificationKind; 11] = [
         NotificationKind::Submitted,
         NotificationKind::Running,
         NotificationKind::Progress25,
@@ -153,6 +154,7 @@ impl NotificationKind {
         NotificationKind::Failed,
         NotificationKind::Cancelled,
         NotificationKind::MachineLost,
+        NotificationKind::MachineRemark,
         NotificationKind::MachineReleased,
     ];
 
@@ -168,6 +170,7 @@ impl NotificationKind {
             NotificationKind::Failed => "failed",
             NotificationKind::Cancelled => "cancelled",
             NotificationKind::MachineLost => "machine_lost",
+            NotificationKind::MachineRemark => "machine_remark",
             NotificationKind::MachineReleased => "machine_released",
         }
     }

@@ -21,7 +21,7 @@ pub use ids::{
 };
 pub use job::{
     Attempt, Claim, Command, CorruptJob, Diagnosis, Ended, Exit, Fact, IllegalTransition, Job, JobBody,
-    JobState, Origin, Phase, Reason, Refusal, Rental, StateName, StopCause, Wish,
+    JobState, OfferTaken, Origin, Phase, Reason, Refusal, Rental, StateName, StopCause, Wish,
 };
 pub use machine::Machine;
 pub use metric::{MetricPoint, MetricValue};

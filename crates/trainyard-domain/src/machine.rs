@@ -28,6 +28,10 @@ pub struct Machine {
     pub gone_at: Option<Timestamp>,
     /// The reading that proved it gone, in words.
     pub gone_proof: Option<String>,
+    /// When it stopped being billed, as far as that can be told: when its removal was accepted or the last reading
+    /// showed it, whichever came later; none where that is the moment of `gone_at`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub billed_until: Option<Timestamp>,
 }
 
 impl Machine {
@@ -39,7 +43,7 @@ impl Machine {
     /// What it has cost by `now`, from placement to the end.
     pub fn cost(&self, now: Timestamp) -> Money {
         let (Some(price), Some(from)) = (self.price_per_hour, self.placed_at) else { return Money::ZERO };
-        let until = self.gone_at.unwrap_or(now);
+        let until = self.gone_at.map_or(now, |gone| self.billed_until.unwrap_or(gone));
         price.per_hour_for((until - from).num_seconds().max(0).unsigned_abs())
     }
 }

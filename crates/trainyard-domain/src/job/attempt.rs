@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Reason;
+use super::{Phase, Reason};
 use crate::{AttemptNumber, Money, OrderName, ProviderJobId, ProviderName, Timestamp};
 
 /// One attempt of a job, as the history shows it.
@@ -32,9 +32,68 @@ pub struct Attempt {
     pub end: Option<Reason>,
     /// When its machine was proven gone.
     pub gone_at: Option<Timestamp>,
+    /// When its machine stopped being billed, as far as that can be told; none while it may be, or where the moment is
+    /// that of `gone_at`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub billed_until: Option<Timestamp>,
+    /// The offer that its order named; none where the provider has none to choose from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offer: Option<OfferTaken>,
+    /// Its phases with the moment each began, in order; at most [`Attempt::PHASES_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub phases: Vec<(Phase, Timestamp)>,
+    /// Its order was refused, and no other offer was left to try: the round of orders ended with it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub round_over: bool,
+    /// Where the vendor's log of its machine was read to; opaque.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_cursor: Option<String>,
+}
+
+/// What was ordered: an offer in the words of the history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfferTaken {
+    /// The offer's id; opaque, and the same at every reading of the same offer.
+    pub id: String,
+    /// The GPU's model.
+    pub gpu: String,
+    /// Memory of each GPU, in GB.
+    pub gpu_memory_gb: u32,
+    /// GPUs.
+    pub gpu_count: u32,
+    /// The vendor's word for where it stands.
+    pub region: String,
+    /// Whether the vendor may take it back at any time.
+    pub spot: bool,
 }
 
 impl Attempt {
+    /// Most phases that are kept of one attempt; it has fewer than ten in the ordinary way.
+    pub const PHASES_MAX: usize = 64;
+
+    /// Until when its machine was, or is, billed.
+    pub fn billed_until(&self) -> Option<Timestamp> {
+        self.gone_at.map(|gone| self.billed_until.unwrap_or(gone))
+    }
+
+    /// Seconds that its machine was billed by `now`; 0 where none was rented.
+    pub fn billed_s(&self, now: Timestamp) -> u64 {
+        let Some(from) = self.placed_at else { return 0 };
+        (self.billed_until().unwrap_or(now) - from).num_seconds().max(0).unsigned_abs()
+    }
+
+    /// Seconds that its training ran by `now`.
+    pub fn trained_s(&self, now: Timestamp) -> u64 {
+        let Some(from) = self.started_at else { return 0 };
+        let until = self.exit.as_ref().map(|exit| exit.at).or(self.ended_at).unwrap_or(now);
+        (until - from).num_seconds().max(0).unsigned_abs()
+    }
+
+    /// Whether its machine may still be there.
+    pub fn may_hold_machine(&self) -> bool {
+        self.placed_at.is_some() && self.gone_at.is_none()
+    }
+
     /// Whether a machine was rented for it: only such attempts count towards `retry.max_attempts`.
     pub fn was_rented(&self) -> bool {
         self.placed_at.is_some()

@@ -32,6 +32,19 @@ pub struct JobBody {
     pub paused_since: Option<Timestamp>,
     /// Milestones already told, so that each is told once.
     pub told: BTreeSet<NotificationKind>,
+    /// Submitted to `auto`: a later attempt may go to another provider.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub auto: bool,
+    /// Attempts made before the present submission.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub attempts_before: u32,
+    /// Since when it waits for a provider to have such a machine; over when it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity_since: Option<Timestamp>,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// Where a cloned job came from.
@@ -102,15 +115,21 @@ impl JobBody {
     pub(super) fn note(&mut self, fact: &Fact, next: &JobState, now: Timestamp) {
         match fact {
             Fact::OrderSent { .. } | Fact::Admitted => {}
-            Fact::OrderRefused { attempt } => {
+            Fact::OrderRefused { attempt, round_over } => {
                 self.end_attempt(*attempt, now);
-                self.attempt_mut(*attempt, |a| a.gone_at = Some(now));
-                self.note_refused(next, now);
+                self.attempt_mut(*attempt, |a| {
+                    a.gone_at = Some(now);
+                    a.round_over = *round_over;
+                });
+                self.note_refused(next, *round_over, now);
             }
-            Fact::Placed(rental) => self.attempt_mut(rental.attempt, |a| {
-                a.machine = Some(rental.machine.clone());
-                a.placed_at = Some(now);
-            }),
+            Fact::Placed(rental) => {
+                self.capacity_since = None;
+                self.attempt_mut(rental.attempt, |a| {
+                    a.machine = Some(rental.machine.clone());
+                    a.placed_at = Some(now);
+                });
+            }
             Fact::Started { attempt, at } => {
                 self.started_at.get_or_insert(*at);
                 self.attempt_mut(*attempt, |a| {
@@ -138,9 +157,10 @@ impl JobBody {
         }
     }
 
-    /// An order that rented nothing ends a submission, or what an ended job was still waiting to give back.
-    fn note_refused(&mut self, next: &JobState, now: Timestamp) {
-        if next.claim().is_some() {
+    /// An order that rented nothing ends a submission where no other offer is tried, and what an ended job was still
+    /// waiting to give back.
+    fn note_refused(&mut self, next: &JobState, round_over: bool, now: Timestamp) {
+        if next.claim().is_some() || next.name() == StateName::Created && !round_over {
             return;
         }
         self.set_phase(None, now);
@@ -173,6 +193,11 @@ impl JobBody {
         if changed {
             self.phase = phase;
             self.phase_since = phase.map(|_| now);
+            if let (Some(phase), Some(last)) = (phase, self.attempts.last_mut())
+                && last.phases.len() < Attempt::PHASES_MAX
+            {
+                last.phases.push((phase, now));
+            }
         }
         changed
     }

@@ -165,10 +165,7 @@ impl Job {
     fn ask_delete(&self) -> Result<Wish, Refusal> {
         let state = self.state().name();
         let idle = state.is_end() || (state == StateName::Created && self.wish() == Wish::Rest);
-        if idle && self.state().claim().is_none() {
-            Ok(self.wish())
-        } else {
-            Err(Refusal::MayHoldMachine(state))
-        }
+        // The machine of a lost attempt may outlive its job by a moment.
+        if idle && !self.may_hold_machine() { Ok(self.wish()) } else { Err(Refusal::MayHoldMachine(state)) }
     }
 }

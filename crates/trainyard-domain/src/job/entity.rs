@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{
-    Attempt, Command, CorruptJob, Exit, Fact, IllegalTransition, JobBody, JobState, Origin, Phase, Reason,
-    Refusal, Wish,
+    Attempt, Command, CorruptJob, Exit, Fact, IllegalTransition, JobBody, JobState, OfferTaken, Origin,
+    Phase, Reason, Refusal, Wish,
 };
 use crate::{
     ArtifactRecord, AttemptNumber, JobId, JobSpec, Limits, Money, NotificationKind, OrderName, ProviderJobId,
@@ -42,6 +42,9 @@ impl Job {
             paused_ms: 0,
             paused_since: None,
             told: BTreeSet::new(),
+            auto: false,
+            attempts_before: 0,
+            capacity_since: None,
         };
         Job { spec: Arc::new(spec), body }
     }
@@ -142,6 +145,8 @@ impl Job {
         {
             self.body.provider = Some(provider.clone());
             self.body.reason = None;
+            self.body.auto = false;
+            self.body.attempts_before = u32::try_from(self.body.attempts.len()).unwrap_or(u32::MAX);
         }
         self.body.wish = wish;
         Ok(changed)
@@ -158,7 +163,8 @@ impl Job {
     /// Writes down the intent of the next attempt; the order may go out once this is stored.
     ///
     /// # Errors
-    /// [`IllegalTransition`] where no order may be sent: in that state, or because nobody wants the job to run.
+    /// [`IllegalTransition`] where no order may be sent: in that state, because nobody wants the job to run, or to that
+    /// provider: only a job submitted to `auto` changes it.
     pub fn intend(
         &mut self,
         order: OrderName,
@@ -167,9 +173,14 @@ impl Job {
     ) -> Result<AttemptNumber, IllegalTransition> {
         let number = self.attempt().map_or(AttemptNumber::FIRST, |last| last.number.next());
         let sent = Fact::OrderSent { attempt: number };
+        let elsewhere = self.body.provider.as_ref() != Some(&provider);
         match self.body.wish {
+            Wish::Run | Wish::Pause if elsewhere && !self.body.auto => return Err(self.illegal(&sent)),
             Wish::Run | Wish::Pause => self.body.state = self.body.state.apply(&sent)?,
             Wish::Rest | Wish::Stop(_) => return Err(self.illegal(&sent)),
+        }
+        if elsewhere {
+            self.body.provider = Some(provider.clone());
         }
         self.body.attempts.push(Attempt {
             number,
@@ -184,6 +195,11 @@ impl Job {
             ended_at: None,
             end: None,
             gone_at: None,
+            billed_until: None,
+            offer: None,
+            phases: Vec::new(),
+            round_over: false,
+            log_cursor: None,
         });
         Ok(number)
     }
@@ -227,15 +243,52 @@ impl Job {
         self.body.attempt_mut(attempt, |a| a.price_per_hour = price);
     }
 
+    /// Notes that the job may go to any provider: it was submitted to `auto`.
+    pub fn set_auto(&mut self) {
+        self.body.auto = true;
+    }
+
+    /// Notes the offer that an attempt's order names.
+    pub fn set_offer(&mut self, attempt: AttemptNumber, offer: Option<OfferTaken>) {
+        self.body.attempt_mut(attempt, |a| a.offer = offer);
+    }
+
+    /// Notes where the vendor's log of an attempt's machine was read to.
+    pub fn set_log_cursor(&mut self, attempt: AttemptNumber, cursor: Option<String>) {
+        self.body.attempt_mut(attempt, |a| a.log_cursor = cursor);
+    }
+
+    /// Notes that it waits for a provider to have such a machine, from the first time on.
+    pub fn wait_for_capacity(&mut self, now: Timestamp) {
+        self.body.capacity_since.get_or_insert(now);
+        self.body.set_phase(Some(Phase::WaitingForCapacity), now);
+    }
+
+    /// Attempts of the present submission, the last first, up to the last one that rented a machine: the orders of the
+    /// round under way.
+    pub fn round(&self) -> impl Iterator<Item = &Attempt> {
+        let before = self.body.attempts_before as usize;
+        let present = self.body.attempts.get(before..).unwrap_or_default();
+        present.iter().rev().take_while(|attempt| !attempt.was_rented())
+    }
+
+    /// Whether a machine of it may still be there, of an earlier attempt too.
+    pub fn may_hold_machine(&self) -> bool {
+        self.state().claim().is_some() || self.body.attempts.iter().any(Attempt::may_hold_machine)
+    }
+
     /// Notes how the training of an attempt ended.
     pub fn set_exit(&mut self, attempt: AttemptNumber, exit: Exit) {
         self.body.exit_code = Some(exit.code);
         self.body.attempt_mut(attempt, |a| a.exit = Some(exit));
     }
 
-    /// Notes that an attempt's machine was proven gone.
-    pub fn set_gone(&mut self, attempt: AttemptNumber, now: Timestamp) {
-        self.body.attempt_mut(attempt, |a| a.gone_at = Some(now));
+    /// Notes that an attempt's machine was proven gone, and until when it was billed where that is another moment.
+    pub fn set_gone(&mut self, attempt: AttemptNumber, now: Timestamp, billed_until: Option<Timestamp>) {
+        self.body.attempt_mut(attempt, |a| {
+            a.gone_at = Some(now);
+            a.billed_until = billed_until;
+        });
     }
 
     /// Notes the artifact that is home and verified.

@@ -18,6 +18,9 @@ pub enum Fact {
     OrderRefused {
         /// Whose order.
         attempt: AttemptNumber,
+        /// No other offer is tried after it: a submission that is still unanswered is turned down, and one that was
+        /// answered fails.
+        round_over: bool,
     },
     /// The submit was answered with 2xx, or the order may have been accepted: there is no way back to `created`.
     Admitted,
@@ -113,7 +116,7 @@ impl JobState {
 fn created(order: Option<AttemptNumber>, fact: &Fact) -> Option<JobState> {
     match (order, fact) {
         (None, Fact::OrderSent { attempt }) => Some(JobState::Created { order: Some(*attempt) }),
-        (Some(asked), Fact::OrderRefused { attempt }) if asked == *attempt => {
+        (Some(asked), Fact::OrderRefused { attempt, .. }) if asked == *attempt => {
             Some(JobState::Created { order: None })
         }
         (None, Fact::Admitted) => Some(JobState::Initializing(Claim::Waiting)),
@@ -183,7 +186,7 @@ fn ending(claim: Option<&Claim>, fact: &Fact) -> Option<JobState> {
 fn order(claim: &Claim, fact: &Fact) -> Option<Claim> {
     match (claim, fact) {
         (Claim::Waiting, Fact::OrderSent { attempt }) => Some(Claim::Asked { attempt: *attempt }),
-        (Claim::Asked { attempt: asked }, Fact::OrderRefused { attempt }) if asked == attempt => {
+        (Claim::Asked { attempt: asked }, Fact::OrderRefused { attempt, .. }) if asked == attempt => {
             Some(Claim::Waiting)
         }
         (Claim::Asked { attempt: asked }, Fact::Placed(rental)) if *asked == rental.attempt => {
@@ -199,7 +202,7 @@ fn order(claim: &Claim, fact: &Fact) -> Option<Claim> {
 /// What becomes of the claim of a job that has ended: it is settled, and nothing new is asked for.
 fn settle(end: &Ended, fact: &Fact) -> Option<Ended> {
     let left = match (end.left.as_ref()?, fact) {
-        (Claim::Asked { attempt: asked }, Fact::OrderRefused { attempt }) if asked == attempt => None,
+        (Claim::Asked { attempt: asked }, Fact::OrderRefused { attempt, .. }) if asked == attempt => None,
         (Claim::Asked { attempt: asked }, Fact::Placed(rental)) if *asked == rental.attempt => {
             Some(Claim::Holding(rental.clone()))
         }

@@ -18,6 +18,8 @@ fn ordered() -> Job {
     job
 }
 
+const REFUSED: Fact = Fact::OrderRefused { attempt: AttemptNumber::FIRST, round_over: true };
+
 fn apply(job: &mut Job, seconds: i64, fact: Fact) {
     job.apply(&fact, at(seconds)).unwrap_or_else(|error| panic!("{fact:?} at {seconds}: {error}"));
 }
@@ -74,7 +76,7 @@ fn a_start_told_twice_is_the_first_start() {
 #[test]
 fn a_refused_submission_leaves_the_attempt_and_can_be_made_elsewhere() {
     let mut job = ordered();
-    apply(&mut job, 2, Fact::OrderRefused { attempt: AttemptNumber::FIRST });
+    apply(&mut job, 2, REFUSED);
     assert_eq!((job.wish(), job.state().name(), job.attempts().len()), (Wish::Rest, StateName::Created, 1));
     assert!(!job.attempts()[0].was_rented());
     assert_eq!(job.command(&Command::Submit("there".parse().expect("a name"))), Ok(true));
@@ -82,10 +84,57 @@ fn a_refused_submission_leaves_the_attempt_and_can_be_made_elsewhere() {
 }
 
 #[test]
+fn a_submission_stands_while_other_offers_are_tried() {
+    let mut job = ordered();
+    apply(&mut job, 2, Fact::OrderRefused { attempt: AttemptNumber::FIRST, round_over: false });
+    assert_eq!((job.wish(), job.state().name(), job.round().count()), (Wish::Run, StateName::Created, 1));
+    job.intend(order(2), "there".parse().expect("a name"), at(3)).expect_err("it was submitted to `here`");
+    job.intend(order(2), "here".parse().expect("a name"), at(3)).expect("the next offer");
+    apply(&mut job, 4, Fact::OrderRefused { attempt: AttemptNumber::from(2), round_over: true });
+    assert_eq!((job.wish(), job.round().count()), (Wish::Rest, 2));
+    job.command(&Command::Submit("there".parse().expect("a name"))).expect("it is created again");
+    assert_eq!(job.round().count(), 0, "a new submission begins anew");
+}
+
+#[test]
+fn only_a_job_for_any_provider_goes_to_another() {
+    let mut job = submitted();
+    job.set_auto();
+    job.intend(order(1), "there".parse().expect("a name"), at(1)).expect("any provider will do");
+    assert_eq!(job.provider().map(|name| name.as_str()), Some("there"));
+}
+
+#[test]
+fn the_phases_of_an_attempt_are_kept_with_their_times() {
+    let mut job = ordered();
+    job.set_phase(Some(Phase::Ordering), at(2));
+    job.wait_for_capacity(at(3));
+    job.wait_for_capacity(at(4));
+    assert_eq!(job.body().capacity_since, Some(at(3)));
+    apply(&mut job, 5, Fact::Placed(rental(1, true)));
+    assert_eq!(job.body().capacity_since, None);
+    job.set_phase(Some(Phase::Booting), at(5));
+    let phases = [(Phase::Ordering, at(2)), (Phase::WaitingForCapacity, at(3)), (Phase::Booting, at(5))];
+    assert_eq!(job.attempts()[0].phases, phases);
+}
+
+#[test]
+fn a_job_whose_lost_machine_may_be_there_is_not_forgotten() {
+    let mut job = running();
+    apply(&mut job, 20, Fact::Lost { attempt: AttemptNumber::FIRST });
+    apply(&mut job, 21, Fact::Failed { at: at(21) });
+    job.ask(&Command::Delete).expect_err("its machine was not proven gone");
+    assert_eq!(job.attempts()[0].billed_s(at(65)), 60);
+    job.set_gone(AttemptNumber::FIRST, at(70), Some(at(25)));
+    assert_eq!((job.attempts()[0].billed_s(at(99)), job.attempts()[0].trained_s(at(99))), (20, 10));
+    job.ask(&Command::Delete).expect("nothing of it is left");
+}
+
+#[test]
 fn a_cancel_outlives_the_refusal_of_the_order_it_met() {
     let mut job = ordered();
     job.command(&Command::Cancel).expect("its submission is unanswered");
-    apply(&mut job, 2, Fact::OrderRefused { attempt: AttemptNumber::FIRST });
+    apply(&mut job, 2, REFUSED);
     assert_eq!(job.wish(), Wish::Stop(StopCause::Cancel));
     job.intend(order(2), "here".parse().expect("a name"), at(3)).expect_err("nothing more is ordered");
     apply(&mut job, 3, Fact::Admitted);
@@ -108,7 +157,7 @@ fn an_order_found_refused_after_the_end_ends_the_release() {
     apply(&mut job, 2, Fact::Admitted);
     apply(&mut job, 3, Fact::Failed { at: at(3) });
     assert_eq!(job.body().phase, Some(Phase::Releasing));
-    apply(&mut job, 4, Fact::OrderRefused { attempt: AttemptNumber::FIRST });
+    apply(&mut job, 4, REFUSED);
     assert_eq!((job.body().phase, job.state().claim()), (None, None));
 }
 

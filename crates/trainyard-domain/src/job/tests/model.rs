@@ -18,7 +18,8 @@ enum Op {
     Deadline,
     Intend,
     Bare(bool),
-    Refused(bool),
+    /// About the last one, and whether the round of orders is over.
+    Refused(bool, bool),
     Admitted,
     Placed(bool, bool),
     Started(bool),
@@ -44,14 +45,16 @@ struct Model {
     state: StateName,
     held: Held,
     wish: Wish,
+    /// The machine of a lost attempt was not proven gone.
+    owed: bool,
 }
 
 impl Model {
     /// What it becomes; `None` where that is refused.
     fn after(&self, op: &Op) -> Option<Model> {
-        let Model { state, held, wish } = *self;
-        let to = |state, held| Some(Model { state, held, wish });
-        let wishing = |wish| Some(Model { state, held, wish });
+        let Model { state, held, wish, owed } = *self;
+        let to = |state, held| Some(Model { state, held, wish, owed });
+        let wishing = |wish| Some(Model { state, held, wish, owed });
         let idle = if state.is_end() || state == Created { Held::None } else { Held::Waiting };
         let machine = matches!(held, Held::Machine { .. });
         let stopping = matches!(wish, Wish::Stop(_));
@@ -67,13 +70,15 @@ impl Model {
             Op::Resume if !stopping && (state == Paused || state == Running && wish == Wish::Pause) => {
                 wishing(Wish::Run)
             }
-            Op::Delete if wish == Wish::Rest || state.is_end() && held == Held::None => wishing(wish),
+            Op::Delete if wish == Wish::Rest || state.is_end() && held == Held::None && !owed => {
+                wishing(wish)
+            }
             Op::Deadline if awake && !stopping => wishing(Wish::Stop(StopCause::Deadline)),
             Op::Deadline => wishing(wish),
             Op::Intend if awake && !stopping && held == idle => to(state, Held::Asked),
-            Op::Refused(true) if held == Held::Asked => {
-                let wish = if state == Created && !stopping { Wish::Rest } else { wish };
-                Some(Model { state, held: idle, wish })
+            Op::Refused(true, over) if held == Held::Asked => {
+                let wish = if state == Created && *over && !stopping { Wish::Rest } else { wish };
+                Some(Model { state, held: idle, wish, owed })
             }
             Op::Admitted if awake && state == Created => to(Initializing, held.max(Held::Waiting)),
             Op::Placed(true, pausable) if held == Held::Asked => {
@@ -84,7 +89,8 @@ impl Model {
             Op::Paused if state == Running && held == (Held::Machine { pausable: true }) => to(Paused, held),
             Op::Resumed if state == Paused => to(Running, held),
             Op::Lost(true) if machine && !state.is_end() => {
-                to(if state == Paused { Running } else { state }, Held::Waiting)
+                let state = if state == Paused { Running } else { state };
+                Some(Model { state, held: Held::Waiting, wish, owed: true })
             }
             Op::End(Completed) if state != Running || !machine => None,
             Op::End(end) if [Initializing, Running, Paused].contains(&state) => {
@@ -103,7 +109,8 @@ fn every_op() -> Vec<Op> {
     for last in [true, false] {
         all.extend([
             Op::Bare(last),
-            Op::Refused(last),
+            Op::Refused(last, true),
+            Op::Refused(last, false),
             Op::Started(last),
             Op::Lost(last),
             Op::Returned(last),
@@ -118,7 +125,7 @@ impl ReferenceStateMachine for Model {
     type Transition = Op;
 
     fn init_state() -> BoxedStrategy<Model> {
-        Just(Model { state: Created, held: Held::None, wish: Wish::Rest }).boxed()
+        Just(Model { state: Created, held: Held::None, wish: Wish::Rest, owed: false }).boxed()
     }
 
     fn transitions(model: &Model) -> BoxedStrategy<Op> {
@@ -200,7 +207,7 @@ fn perform(job: &mut Job, op: &Op, clock: i64) -> bool {
         Op::Bare(is_last) => {
             Fact::OrderSent { attempt: AttemptNumber::from(if *is_last { last + 1 } else { last }) }
         }
-        Op::Refused(is_last) => Fact::OrderRefused { attempt: number(*is_last) },
+        Op::Refused(is_last, over) => Fact::OrderRefused { attempt: number(*is_last), round_over: *over },
         Op::Admitted => Fact::Admitted,
         Op::Placed(is_last, pausable) => Fact::Placed(rental(number(*is_last).get(), *pausable)),
         Op::Started(is_last) => Fact::Started { attempt: number(*is_last), at: now },
@@ -225,7 +232,11 @@ fn held(job: &Job) -> Held {
 }
 
 fn seen(job: &Job) -> Model {
-    Model { state: job.state().name(), held: held(job), wish: job.wish() }
+    // The machine that is held is none of a lost attempt.
+    let lost = |attempt: &&crate::Attempt| attempt.may_hold_machine();
+    let last = job.state().rental().map(|rental| rental.attempt);
+    let owed = job.attempts().iter().filter(lost).any(|attempt| Some(attempt.number) != last);
+    Model { state: job.state().name(), held: held(job), wish: job.wish(), owed }
 }
 
 /// What holds of every step, whatever the rules are.

@@ -13,7 +13,7 @@ fn facts() -> Vec<(String, Fact)> {
         let attempt = AttemptNumber::from(number);
         for fact in [
             Fact::OrderSent { attempt },
-            Fact::OrderRefused { attempt },
+            Fact::OrderRefused { attempt, round_over: true },
             Fact::Placed(rental(number, false)),
             Fact::Started { attempt, at: at(15) },
             Fact::Lost { attempt },
@@ -93,6 +93,9 @@ fn in_state(state: &JobState, wish: Wish) -> Option<Job> {
     let attempt = job.intend(order(1), here, at(1)).expect("the first order");
     job.apply(&Fact::Placed(rental(attempt.get(), true)), at(5)).expect("its machine");
     let started = !matches!(state.name(), StateName::Created | StateName::Initializing);
+    if state.claim().is_none() {
+        job.set_gone(attempt, at(21), None);
+    }
     let body = JobBody {
         wish,
         started_at: started.then(|| at(10)),
