@@ -32,6 +32,19 @@ impl Money {
         Money(self.0.saturating_add(other.0))
     }
 
+    /// What is left of this amount; nothing where the other is larger.
+    pub fn minus(self, other: Money) -> Money {
+        Money((self.0 - other.0).max(Decimal::ZERO).normalize())
+    }
+
+    /// The price per hour at which this amount lasts for so many seconds, rounded down to a millionth; the largest
+    /// amount where there is no time to pay for.
+    pub fn hourly_over(self, seconds: u64) -> Money {
+        let most = Decimal::from(Self::MAX_DOLLARS);
+        let hourly = (self.0 * Decimal::from(3600u32)).checked_div(Decimal::from(seconds)).unwrap_or(most);
+        Money(hourly.min(most).trunc_with_scale(6).normalize())
+    }
+
     /// The exact decimal.
     pub fn decimal(self) -> Decimal {
         self.0
@@ -129,6 +142,13 @@ mod tests {
         assert_eq!(money("0.36").per_hour_for(1).to_string(), "0.0001");
         assert_eq!(money("1.89").per_hour_for(5400).to_string(), "2.835");
         assert_eq!(money("2.50").per_hour_for(0), Money::ZERO);
+        assert_eq!(money("10").hourly_over(14_400), money("2.5"));
+        assert_eq!(money("1").hourly_over(10_800).to_string(), "0.333333");
+        assert_eq!(money("1").hourly_over(0), money("1000000000"));
+        assert_eq!(
+            (money("2.5").minus(money("1")), money("1").minus(money("2.5"))),
+            (money("1.5"), Money::ZERO)
+        );
         // A tenth ten times is one: no float ever was.
         let sum = (0..10).fold(Money::ZERO, |sum, _| sum.plus(money("0.1")));
         assert_eq!(sum, money("1"));

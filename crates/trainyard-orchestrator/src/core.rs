@@ -6,17 +6,25 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use trainyard_connector::{Connector, Vacancy};
-use trainyard_domain::{AttemptNumber, Job, JobId, Machine, OrderName, ProviderName};
+use trainyard_connector::{Connector, ConnectorError, Vacancy};
+use trainyard_domain::{AttemptNumber, Job, JobId, Machine, OrderName, ProviderName, Timestamp};
 use trainyard_storage::{DiskArtifacts, InputFiles, LogFiles, Storage};
 
 use crate::bells::{Bells, lock};
 use crate::feed::Feeds;
 use crate::line::Line;
 use crate::link::Link;
+use crate::offers::Offers;
 use crate::queue::Queue;
+use crate::sightings::Sightings;
 use crate::vault::Vault;
+use crate::watch::Watch;
 use crate::{Clock, Error, Installation, Policy};
+
+/// Between two questions to the agent of a rented machine that is reached and comes up, at least.
+const CLOUD_POLL: Duration = Duration::from_millis(100);
+/// Between two tries to reach a rented machine; each may ask the vendor.
+const UNREACHED_POLL: Duration = Duration::from_millis(700);
 
 /// The shared core. Everything durable is in `storage`; the rest can be lost at any moment.
 #[derive(Debug)]
@@ -30,11 +38,15 @@ pub(crate) struct Core {
     pub(crate) policy: Policy,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) providers: BTreeMap<ProviderName, Provider>,
+    /// Names of providers that could be configured and are not, each with how to do it.
+    pub(crate) unconfigured: Vec<(String, String)>,
     pub(crate) allowed_paths: Vec<PathBuf>,
     pub(crate) queue: Queue,
     pub(crate) bells: Bells,
     pub(crate) feeds: Feeds,
     pub(crate) links: Mutex<HashMap<OrderName, Arc<Link>>>,
+    /// What this process knows of rented machines beside their agents.
+    pub(crate) watches: Mutex<HashMap<OrderName, Watch>>,
     pub(crate) tokens: crate::commands::TokenCache,
     pub(crate) closing: watch::Sender<bool>,
 }
@@ -44,9 +56,38 @@ pub(crate) struct Core {
 pub(crate) struct Provider {
     pub(crate) connector: Arc<dyn Connector>,
     pub(crate) line: Line,
+    pub(crate) sightings: Sightings,
+    pub(crate) offers: Offers,
+    /// When it was last asked anything in the background, and what was wrong with the answer.
+    pub(crate) health: Mutex<Option<(Timestamp, Option<String>)>>,
 }
 
 impl Provider {
+    pub(crate) fn new(connector: Arc<dyn Connector>) -> Provider {
+        Provider {
+            connector,
+            line: Line::default(),
+            sightings: Sightings::default(),
+            offers: Offers::default(),
+            health: Mutex::default(),
+        }
+    }
+
+    /// Whether its machines cost money, and so are watched by one shared listing.
+    pub(crate) fn costs(&self) -> bool {
+        self.connector.info().capabilities.costs
+    }
+
+    /// How long after its order a machine shows in a listing for certain.
+    pub(crate) fn settle(&self) -> Duration {
+        Duration::from_secs(self.connector.info().settle_s)
+    }
+
+    /// Notes how an answer was.
+    pub(crate) fn note_health(&self, at: Timestamp, error: Option<&ConnectorError>) {
+        *lock(&self.health) = Some((at, error.map(ToString::to_string)));
+    }
+
     pub(crate) fn vacancy(&self, job: &Job) -> Vacancy {
         self.connector.vacancy(&job.spec().resources)
     }
@@ -68,11 +109,24 @@ impl Core {
         Ok(self.storage.machine(&attempt.order).await?)
     }
 
-    /// How soon an agent that comes up is asked again: soon at first, then ever less often.
+    /// How soon an agent that comes up is asked again: soon at first, then ever less often. One that is not reached yet
+    /// is waited for: the next listing wakes its job.
     pub(crate) fn boot_poll(&self, job: &Job) -> Duration {
-        let placed = job.attempt().and_then(|attempt| attempt.placed_at);
-        let since = placed.map_or(Duration::ZERO, |at| (self.clock.now() - at).to_std().unwrap_or_default());
-        (since / 4).clamp(self.policy.boot_poll, self.policy.look_every)
+        let Some(attempt) = job.attempt() else { return self.policy.boot_poll };
+        let since = attempt
+            .placed_at
+            .map_or(Duration::ZERO, |at| (self.clock.now() - at).to_std().unwrap_or_default());
+        let least = match self.provider_of(job).is_some_and(Provider::costs) {
+            true if !lock(&self.links).contains_key(&attempt.order) => UNREACHED_POLL,
+            true => CLOUD_POLL,
+            false => self.policy.boot_poll,
+        };
+        (since / 4).clamp(least, self.policy.look_every.max(least))
+    }
+
+    /// What this process knows of an order's machine, and may change.
+    pub(crate) fn watching<T>(&self, order: &OrderName, look: impl FnOnce(&mut Watch) -> T) -> T {
+        look(lock(&self.watches).entry(order.clone()).or_default())
     }
 
     /// The job waits for nothing any more. The bell of a free slot may have been rung for it: the next one hears it.
@@ -95,6 +149,7 @@ impl Core {
     /// The agent of that order is of no more interest.
     pub(crate) fn unlink(&self, order: &OrderName) {
         let link = lock(&self.links).remove(order);
+        lock(&self.watches).remove(order);
         // Also where somebody else still holds the link: nothing more is to be taken from that agent.
         if let Some(link) = link {
             link.unfollow();

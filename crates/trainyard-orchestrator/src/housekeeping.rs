@@ -1,16 +1,19 @@
 //! What is done on a clock: rings for due jobs and free slots, retention, and the sweep of strays.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 use trainyard_connector::MachinePhase;
-use trainyard_domain::ProviderName;
+use trainyard_domain::{Machine, ProviderJobId, ProviderName};
 
 use crate::Error;
 use crate::core::{Core, Provider};
 
 /// Rows that one round of retention takes at most, so that facts never wait for it.
 const EXPIRE_ROWS: usize = 1000;
+/// How long the sweep waits for a listing.
+const SWEEP_WAIT: Duration = Duration::from_secs(90);
 /// Jobs rung for at once.
 const DUE_JOBS: usize = 1000;
 /// Jobs that are taken up at once after a start, in their order; more come when they are due.
@@ -111,14 +114,21 @@ async fn retain(core: &Arc<Core>) -> Result<(), Error> {
 
 /// Hands back what bears our mark and no live attempt claims. A failed listing proves nothing.
 async fn sweep(core: &Arc<Core>, provider: &Provider) -> Result<(), Error> {
-    let owned = provider.connector.list_owned(core.installation.id()).await.map_err(|error| {
-        Error::new(crate::ErrorKind::Provider, "listing", "the provider's machines could not be listed")
-            .because(error)
-    })?;
+    let owned = if provider.costs() {
+        // Seen in several good listings in a row, or not swept.
+        let steady = provider.sightings.steady(core.policy.gone_readings, SWEEP_WAIT).await;
+        steady.unwrap_or_default()
+    } else {
+        provider.connector.list_owned(core.installation.id()).await.map_err(|error| {
+            Error::new(crate::ErrorKind::Provider, "listing", "the provider's machines could not be listed")
+                .because(error)
+        })?
+    };
     for machine in owned.into_iter().filter(|machine| machine.phase != MachinePhase::Gone) {
         let known = core.storage.machine(&machine.order).await?;
         // The ledger's entry is written before the order goes out: open means that a job answers for it.
         let claimed = match &known {
+            Some(entry) if entry.may_be_billed() && is_another(entry, &machine.id) => false,
             Some(entry) if entry.may_be_billed() => is_claimed(core, entry).await?,
             Some(_) | None => false,
         };
@@ -132,7 +142,12 @@ async fn sweep(core: &Arc<Core>, provider: &Provider) -> Result<(), Error> {
     Ok(())
 }
 
-async fn is_claimed(core: &Core, entry: &trainyard_domain::Machine) -> Result<bool, Error> {
+/// A second machine under the name of an order: a vendor acted twice.
+fn is_another(entry: &Machine, id: &ProviderJobId) -> bool {
+    entry.provider_job_id.as_ref().is_some_and(|ours| ours != id)
+}
+
+async fn is_claimed(core: &Core, entry: &Machine) -> Result<bool, Error> {
     for (id, attempt) in &entry.attempts {
         let Some(stored) = core.storage.load(id).await? else { continue };
         let last = stored.job.attempt().is_some_and(|last| last.number == *attempt);

@@ -5,6 +5,7 @@
 //! It installs no global subscriber, signal handler or TLS default, and knows no provider by name.
 
 mod bells;
+mod choice;
 mod clock;
 mod commands;
 mod core;
@@ -15,14 +16,18 @@ mod housekeeping;
 mod installation;
 mod line;
 mod link;
+mod offers;
 mod orchestrator;
 mod policy;
 mod queue;
 mod reconcile;
 mod records;
+mod release;
+mod sightings;
 mod tail;
 mod vault;
 mod view;
+mod watch;
 
 pub use clock::{Clock, SystemClock};
 pub use commands::{InputStatus, PauseMode, TokenCheck, create_token};
@@ -32,6 +37,6 @@ pub use installation::{Installation, InstallationError};
 pub use orchestrator::{Orchestrator, Parts};
 pub use policy::Policy;
 pub use view::{
-    ArtifactView, Cancelled, Estimate, FileCheck, JobPatch, JobView, LogChunk, NewToken, ProviderView,
-    SharedEvent, StreamEnd, Submitted, Validation,
+    ArtifactView, Cancelled, Estimate, FileCheck, JobPatch, JobView, LogChunk, NewToken, OfferFilter,
+    OfferView, OffersOf, OffersView, ProviderView, SharedEvent, StreamEnd, Submitted, Validation,
 };

@@ -11,13 +11,38 @@ use trainyard_domain::{Job, Rental};
 use crate::bells::lock;
 use crate::core::Core;
 
+/// How long somebody has been silent, as far as that is their silence and not ours.
+#[derive(Debug)]
+pub(crate) struct Silence {
+    counted: Duration,
+    judged: Instant,
+    heard: bool,
+}
+
+impl Default for Silence {
+    fn default() -> Self {
+        Silence { counted: Duration::ZERO, judged: Instant::now(), heard: false }
+    }
+}
+
+impl Silence {
+    /// The silence by now. What has passed since the last judgement is added where it counts.
+    pub(crate) fn judge(&mut self, counts: bool) -> Duration {
+        let now = Instant::now();
+        if counts {
+            self.counted += now - self.judged;
+        }
+        self.judged = now;
+        self.counted
+    }
+}
+
 /// One agent as this process knows it. Lost with the process, found again through the connector.
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) workload: Box<dyn Workload>,
-    /// When we began to listen: silence before that was ours, not the agent's.
-    since: Instant,
-    heard: Mutex<Option<Instant>>,
+    /// Silence before the link was made was ours, not the agent's.
+    silence: Mutex<Silence>,
     tail: Mutex<Option<JoinHandle<()>>>,
     /// The `max_duration_s` that the agent knows; none: not told by this process.
     told_limit: Mutex<Option<u64>>,
@@ -37,8 +62,7 @@ impl Link {
         let workload = provider.connector.attach(&attempt.order, &rental.machine).await?;
         let link = Arc::new(Link {
             workload,
-            since: Instant::now(),
-            heard: Mutex::new(None),
+            silence: Mutex::new(Silence::default()),
             tail: Mutex::new(None),
             told_limit: Mutex::new(None),
         });
@@ -47,17 +71,18 @@ impl Link {
 
     /// The agent answered just now.
     pub(crate) fn hear(&self) {
-        *lock(&self.heard) = Some(Instant::now());
+        *lock(&self.silence) = Silence { heard: true, ..Silence::default() };
     }
 
-    /// How long it has been silent while we listened. The clock stands still while the machine sleeps.
-    pub(crate) fn silent_for(&self) -> Duration {
-        lock(&self.heard).unwrap_or(self.since).elapsed()
+    /// How long it has been silent while we listened. The clock stands still while the machine sleeps; with `counts`
+    /// off the time since the last judgement does not count.
+    pub(crate) fn silent_for(&self, counts: bool) -> Duration {
+        lock(&self.silence).judge(counts)
     }
 
     /// Whether it ever answered this process.
     pub(crate) fn was_heard(&self) -> bool {
-        lock(&self.heard).is_some()
+        lock(&self.silence).heard
     }
 
     /// Makes sure that somebody follows the agent's events.

@@ -13,10 +13,9 @@ use trainyard_storage::{DiskArtifacts, InputFiles, LogFiles, Storage};
 
 use crate::bells::lock;
 use crate::core::{Core, Provider};
-use crate::line::Line;
 use crate::queue::Queue;
 use crate::vault::Vault;
-use crate::{Clock, Error, Installation, Policy, housekeeping, reconcile};
+use crate::{Clock, Error, Installation, Policy, housekeeping, offers, reconcile, sightings};
 
 /// What an orchestrator is made of.
 #[derive(Debug)]
@@ -33,6 +32,8 @@ pub struct Parts {
     pub installation: Installation,
     /// The providers, each under its own name.
     pub connectors: Vec<Arc<dyn Connector>>,
+    /// Providers that could be configured and are not: name, and in words how to do it. They are listed as such.
+    pub unconfigured: Vec<(String, String)>,
     /// Directories that `path:` sources may lie under.
     pub allowed_paths: Vec<PathBuf>,
     /// The limits.
@@ -58,7 +59,7 @@ impl Orchestrator {
         let providers: BTreeMap<_, _> = parts
             .connectors
             .into_iter()
-            .map(|connector| (connector.info().name.clone(), Provider { connector, line: Line::default() }))
+            .map(|connector| (connector.info().name.clone(), Provider::new(connector)))
             .collect();
         let core = Arc::new(Core {
             storage: parts.storage,
@@ -70,11 +71,13 @@ impl Orchestrator {
             policy: parts.policy,
             clock: parts.clock,
             providers,
+            unconfigured: parts.unconfigured,
             allowed_paths: parts.allowed_paths,
             queue: Queue::default(),
             bells: Default::default(),
             feeds: Default::default(),
             links: Default::default(),
+            watches: Default::default(),
             tokens: Default::default(),
             closing: watch::channel(false).0,
         });
@@ -86,8 +89,15 @@ impl Orchestrator {
         });
         tasks.spawn(housekeeping::ring_due(core.clone()));
         tasks.spawn(housekeeping::keep_house(core.clone()));
-        for name in core.providers.keys() {
+        for (name, provider) in &core.providers {
+            let capabilities = provider.connector.info().capabilities;
             tasks.spawn(housekeeping::ring_free(core.clone(), name.clone()));
+            if capabilities.costs {
+                tasks.spawn(sightings::watch_machines(core.clone(), name.clone()));
+            }
+            if capabilities.offers {
+                tasks.spawn(offers::keep_offers(core.clone(), name.clone()));
+            }
         }
         Ok(Orchestrator { core, tasks: Arc::new(Mutex::new(tasks)) })
     }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use trainyard_domain::Money;
+
 /// The limits. `Default` is what the product ships with.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
@@ -13,8 +15,6 @@ pub struct Policy {
     pub look_every: Duration,
     /// Between two tries to reach an agent that comes up. Short at first, then doubling up to `look_every`.
     pub boot_poll: Duration,
-    /// A machine whose agent never answered is given up after this.
-    pub boot_deadline: Duration,
     /// Longest wait of one question to an agent for events.
     pub events_wait: Duration,
     /// How long a submit waits by default, and at most.
@@ -53,6 +53,39 @@ pub struct Policy {
     pub max_duration_s: Option<u64>,
     /// Most bytes of a dataset that are read for its check. A larger one is checked up to there.
     pub dataset_check_bytes_max: u64,
+    /// Longest `limits.max_duration_s` of a job on a machine that costs money.
+    pub cloud_max_duration_s: u64,
+    /// Most that a rented machine may cost per hour, whatever a job allows; none: as the job says.
+    pub max_price_per_hour: Option<Money>,
+    /// How long a job that trains on a rented machine goes unlooked at when no bell rings. Its agent's events ring.
+    pub cloud_look_every: Duration,
+    /// Between two listings of a provider while something boots, ends or is being found out.
+    pub listing_quick: Duration,
+    /// Between two listings while all that is rented trains.
+    pub listing_slow: Duration,
+    /// A provider whose last good listing is older than this does not answer, and silence of its machines proves
+    /// nothing. More than two slow listings.
+    pub listing_patience: Duration,
+    /// Good listings in a row that must not show a machine before it is proven gone.
+    pub gone_readings: usize,
+    /// A removal that was accepted and did not come true is asked for again after this.
+    pub release_again: Duration,
+    /// Between two readings of a vendor's log of a machine whose agent does not answer yet.
+    pub machine_log_every: Duration,
+    /// Offers older than this are read again before they are shown.
+    pub offers_age: Duration,
+    /// Offers older than this are read again before an order.
+    pub order_offers_age: Duration,
+    /// How long a caller waits for offers that are being read.
+    pub offers_wait: Duration,
+    /// An offer that was refused is not ordered again by the same job for this long; twice as long each time.
+    pub offer_avoided: Duration,
+    /// Orders of one submission that may be refused before it is turned down.
+    pub order_tries_max: usize,
+    /// Between two looks for a machine while a job waits for one to be had.
+    pub capacity_poll: Duration,
+    /// How long a job that lost its machine waits for a provider that refuses or does not answer.
+    pub provider_wait: Duration,
 }
 
 impl Default for Policy {
@@ -62,7 +95,6 @@ impl Default for Policy {
             due_every: Duration::from_secs(30),
             look_every: Duration::from_secs(2),
             boot_poll: Duration::from_millis(2),
-            boot_deadline: Duration::from_secs(30),
             events_wait: Duration::from_secs(20),
             submit_wait: Duration::from_secs(10),
             submit_wait_max: Duration::from_secs(60),
@@ -82,6 +114,22 @@ impl Default for Policy {
             idempotency_kept: Duration::from_secs(86_400),
             max_duration_s: None,
             dataset_check_bytes_max: 4 << 30,
+            cloud_max_duration_s: 7 * 86_400,
+            max_price_per_hour: "20.00".parse().ok(),
+            cloud_look_every: Duration::from_secs(12),
+            listing_quick: Duration::from_secs(1),
+            listing_slow: Duration::from_secs(12),
+            listing_patience: Duration::from_secs(45),
+            gone_readings: 2,
+            release_again: Duration::from_secs(15),
+            machine_log_every: Duration::from_secs(10),
+            offers_age: Duration::from_secs(60),
+            order_offers_age: Duration::from_secs(10),
+            offers_wait: Duration::from_secs(5),
+            offer_avoided: Duration::from_secs(600),
+            order_tries_max: 15,
+            capacity_poll: Duration::from_secs(30),
+            provider_wait: Duration::from_secs(6 * 3600),
         }
     }
 }

@@ -23,6 +23,8 @@ pub struct JobView {
     pub progress: Option<Progress>,
     /// What it has cost by now; zero where nothing is paid.
     pub cost: Money,
+    /// Which share of the billed time, 0 to 1, was training; none where nothing was billed.
+    pub useful_share: Option<f64>,
 }
 
 /// What a submit came to.
@@ -115,6 +117,8 @@ pub struct ProviderView {
     pub reachable: Option<bool>,
     /// When that was.
     pub checked_at: Option<Timestamp>,
+    /// What was wrong with its answer, where something was; no secret in it.
+    pub error: Option<String>,
     /// Machines or slots in use, and how many there are, where the provider has a number.
     pub slots: Option<(u32, u32)>,
 }
@@ -124,12 +128,78 @@ pub struct ProviderView {
 pub struct Estimate {
     /// The provider.
     pub provider: String,
-    /// Most that the limits allow it to cost; zero for `local`.
+    /// The cheapest offer that fits; none where nothing is rented, or none fits.
+    pub offer: Option<OfferView>,
+    /// Most that the limits allow it to cost on that offer; zero where nothing is paid.
     pub max_cost: Money,
+    /// Least GPU memory that the model and the method need, in GB, where that can be told.
+    pub least_gpu_memory_gb: Option<u32>,
     /// Longest that the limits allow it to run, in seconds.
     pub max_duration_s: u64,
     /// Why it cannot run there, where it cannot.
     pub refused: Option<Reason>,
+}
+
+/// Which machines for rent to show. What is none is not asked about.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct OfferFilter {
+    /// The GPU's model, in the words of `resources.gpu`.
+    pub gpu: Option<String>,
+    /// Least memory of each GPU, in GB.
+    pub gpu_memory_gb: Option<u32>,
+    /// GPUs of the machine.
+    pub gpu_count: Option<u32>,
+    /// Most to pay per hour.
+    pub max_price: Option<Money>,
+    /// The beginning of a region's name.
+    pub region: Option<String>,
+    /// Only such as the vendor may, or may not, take back at any time.
+    pub spot: Option<bool>,
+}
+
+/// Machines for rent over all configured providers.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct OffersView {
+    /// The offers, the cheapest first.
+    pub offers: Vec<OfferView>,
+    /// How fresh each provider's part is.
+    pub providers: Vec<OffersOf>,
+}
+
+/// One provider's part of the offers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OffersOf {
+    /// The provider.
+    pub provider: String,
+    /// When its offers were read; none: never yet.
+    pub as_of: Option<Timestamp>,
+    /// Why they could not be read again.
+    pub error: Option<String>,
+}
+
+/// A machine for rent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OfferView {
+    /// Who rents it out.
+    pub provider: String,
+    /// The GPU's model, in the words of `resources.gpu`.
+    pub gpu: String,
+    /// Memory of each GPU, in GB.
+    pub gpu_memory_gb: u32,
+    /// GPUs.
+    pub gpu_count: u32,
+    /// The vendor's word for where it stands.
+    pub region: String,
+    /// Whether the vendor may take it back at any time.
+    pub spot: bool,
+    /// The whole machine, per hour.
+    pub price_per_hour: Money,
+    /// A GB of traffic on top; zero where traffic is free.
+    pub traffic_per_gb: Money,
+    /// How likely it is to be had: `high`, `medium`, `low`, `unknown`.
+    pub stock: &'static str,
+    /// Its processor: `x86_64`, `aarch64`.
+    pub arch: &'static str,
 }
 
 /// A new token: shown once.

@@ -2,12 +2,14 @@
 
 use async_trait::async_trait;
 use trainyard_domain::{
-    Event, Job, JobId, Machine, MetricPoint, NewEvent, OrderName, ProviderName, SecretName, Seq, Timestamp,
+    AttemptNumber, Event, Job, JobId, Machine, MetricPoint, NewEvent, OrderName, ProviderName, SecretName,
+    Seq, Timestamp,
 };
 
 use crate::{
     Appended, Commit, CommitError, Committed, CreateError, EventPage, Fence, IdempotentAnswer, JobFilter,
-    JobPage, ListPage, MetricQuery, SealedSecret, StorageError, StoredJob, Telemetry, TokenRecord,
+    JobPage, ListPage, MetricQuery, SealedSecret, StorageError, StoredJob, Telemetry, TelemetryItem,
+    TokenRecord,
 };
 
 /// Durable memory. What a method returned `Ok` for survives a power cut.
@@ -35,6 +37,16 @@ pub trait Storage: std::fmt::Debug + Send + Sync + 'static {
     /// of that attempt is not taken again; a batch of an older attempt, or of a job that is not there, is not taken
     /// at all. The newest values of the training go into [`StoredJob::current_metrics`]; names under `system/` do not.
     async fn append(&self, telemetry: Telemetry) -> Result<Appended, StorageError>;
+
+    /// Appends telemetry of an attempt that its agent did not tell, as what the vendor noted of its machine: taken each
+    /// time it is given, and no cursor moves. Of an older attempt than the one the cursor stands at, or of a job that is
+    /// not there, nothing is taken.
+    async fn append_aside(
+        &self,
+        id: &JobId,
+        attempt: AttemptNumber,
+        items: Vec<TelemetryItem>,
+    ) -> Result<Appended, StorageError>;
 
     /// Events after a number, at most `limit`, in order. A page before the last number is never empty.
     async fn events(&self, id: &JobId, after: Seq, limit: usize) -> Result<EventPage, StorageError>;

@@ -34,6 +34,12 @@ pub enum OpenError {
     Orchestrator(#[from] trainyard_orchestrator::Error),
 }
 
+/// Providers that this build does not have yet.
+const UNCONFIGURED: [&str; 3] = ["runpod", "lambda", "vastai"];
+/// What to say of them.
+const COME_LATER: &str =
+    "this build trains on this machine only (`local`); the clouds come with a later release";
+
 /// Opens a data directory and starts to work: what ran before is taken up. Needs a running tokio runtime.
 ///
 /// # Errors
@@ -52,6 +58,7 @@ pub async fn open(config: Config) -> Result<Orchestrator, OpenError> {
         inputs: InputFiles::open(data.join("inputs"), config.policy.input_bytes_max).await?,
         installation,
         connectors,
+        unconfigured: UNCONFIGURED.map(|name| (name.to_owned(), COME_LATER.to_owned())).into(),
         allowed_paths: config.allowed_paths,
         policy: config.policy,
         clock: config.clock,

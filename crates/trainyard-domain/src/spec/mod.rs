@@ -6,6 +6,7 @@
 mod dataset;
 mod hyperparameters;
 mod limits;
+mod memory;
 mod read;
 mod resources;
 mod source;

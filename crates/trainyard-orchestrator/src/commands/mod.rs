@@ -6,6 +6,7 @@ mod create;
 mod events;
 mod inputs;
 mod lifecycle;
+mod offers;
 mod overview;
 mod secrets;
 mod submit;
@@ -20,9 +21,10 @@ pub use tokens::{TokenCheck, create_token};
 
 use std::sync::Arc;
 
-use trainyard_domain::{JobId, Money};
+use trainyard_domain::{Job, JobId, Timestamp};
 use trainyard_storage::StoredJob;
 
+use crate::choice::spent;
 use crate::core::Core;
 use crate::{Error, JobView};
 
@@ -34,17 +36,22 @@ pub(crate) async fn load(core: &Arc<Core>, id: &JobId) -> Result<StoredJob, Erro
 /// What is shown of a stored job.
 pub(crate) fn view(core: &Core, stored: StoredJob) -> JobView {
     let now = core.clock.now();
-    let cost = stored.job.attempts().iter().fold(Money::ZERO, |sum, attempt| {
-        let (Some(price), Some(from)) = (attempt.price_per_hour, attempt.placed_at) else { return sum };
-        let seconds = (attempt.gone_at.unwrap_or(now) - from).num_seconds().max(0).unsigned_abs();
-        sum.plus(price.per_hour_for(seconds))
-    });
     JobView {
         version: stored.version,
         seq: stored.seq,
         current_metrics: stored.current_metrics,
         progress: stored.progress,
-        cost,
+        cost: spent(&stored.job, now),
+        useful_share: useful_share(&stored.job, now),
         job: stored.job,
     }
+}
+
+/// Which share of the time that machines were billed was training.
+fn useful_share(job: &Job, now: Timestamp) -> Option<f64> {
+    let paid = || job.attempts().iter().filter(|attempt| attempt.price_per_hour.is_some());
+    let billed: u64 = paid().map(|attempt| attempt.billed_s(now)).sum();
+    let trained: u64 =
+        paid().filter(|attempt| attempt.was_rented()).map(|attempt| attempt.trained_s(now)).sum();
+    (billed > 0).then(|| (trained as f64 / billed as f64).min(1.0))
 }

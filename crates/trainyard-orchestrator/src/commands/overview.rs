@@ -1,44 +1,32 @@
-//! Providers, the ledger, estimates, and idempotency keys.
+//! Providers, the ledger, and idempotency keys.
 
-use trainyard_domain::{JobSpec, Machine, Money, Resources, Sha256};
+use trainyard_domain::{Machine, Resources, Sha256};
 use trainyard_storage::IdempotentAnswer;
 
-use crate::{Error, Estimate, Orchestrator, ProviderView};
-
-/// Providers that the specification names and this build does not have yet.
-pub(super) const CLOUDS: [&str; 3] = ["runpod", "lambda", "vastai"];
-/// What to say of them.
-pub(super) const CLOUDS_COME_LATER: &str =
-    "this build trains on this machine only (`local`); the clouds come with a later release";
+use crate::bells::lock;
+use crate::core::{Core, Provider};
+use crate::{Error, Orchestrator, ProviderView};
 
 /// Most entries of the ledger in one answer.
 const LEDGER_ENTRIES: usize = 10_000;
 
 impl Orchestrator {
-    /// Every provider that this build knows, configured or not.
+    /// Every provider that this build knows, configured or not. How it answered when it was last asked in the background;
+    /// an old answer is asked for again there.
     pub fn providers(&self) -> Vec<ProviderView> {
-        let now = self.now();
-        let configured = self.core.providers.iter().map(|(name, provider)| {
-            let vacancy = provider.connector.vacancy(&Resources::default());
-            ProviderView {
-                info: Some(provider.connector.info().clone()),
-                name: name.to_string(),
-                configured: true,
-                how_to_configure: None,
-                reachable: Some(true),
-                checked_at: Some(now),
-                slots: (vacancy.slots > 0).then_some((vacancy.taken, vacancy.slots)),
-            }
-        });
+        let core = &self.core;
+        let configured =
+            core.providers.iter().map(|(name, provider)| configured(core, name.as_str(), provider));
         let missing =
-            CLOUDS.iter().filter(|name| !self.core.providers.keys().any(|known| known.as_str() == **name));
-        let missing = missing.map(|name| ProviderView {
+            core.unconfigured.iter().filter(|(name, _)| !core.providers.keys().any(|k| k.as_str() == name));
+        let missing = missing.map(|(name, how)| ProviderView {
             info: None,
-            name: (*name).to_owned(),
+            name: name.clone(),
             configured: false,
-            how_to_configure: Some(CLOUDS_COME_LATER.to_owned()),
+            how_to_configure: Some(how.clone()),
             reachable: None,
             checked_at: None,
+            error: None,
             slots: None,
         });
         configured.chain(missing).collect()
@@ -50,23 +38,6 @@ impl Orchestrator {
     /// Where storage fails.
     pub async fn machines(&self) -> Result<Vec<Machine>, Error> {
         Ok(self.core.storage.machines(false, LEDGER_ENTRIES).await?)
-    }
-
-    /// What a specification would cost and take at each configured provider.
-    ///
-    /// # Errors
-    /// `invalid_spec`.
-    pub async fn estimate(&self, spec: &JobSpec) -> Result<Vec<Estimate>, Error> {
-        spec.validate().map_err(super::create::invalid)?;
-        let each = self.core.providers.iter().map(|(name, provider)| Estimate {
-            provider: name.to_string(),
-            max_cost: Money::ZERO,
-            max_duration_s: spec.limits.max_duration_s,
-            refused: super::validate::unavailable(spec, provider).map(|(field, message)| {
-                trainyard_domain::Reason::new("not_yet_available", format!("`{field}` {message}"))
-            }),
-        });
-        Ok(each.collect())
     }
 
     /// Takes an `Idempotency-Key`, or answers what it was used for.
@@ -89,5 +60,28 @@ impl Orchestrator {
     /// Where storage fails.
     pub async fn finish_idempotent(&self, key: &str, answer: &IdempotentAnswer) -> Result<(), Error> {
         Ok(self.core.storage.finish_idempotent(key, answer).await?)
+    }
+}
+
+fn configured(core: &Core, name: &str, provider: &Provider) -> ProviderView {
+    let info = provider.connector.info();
+    let vacancy = provider.connector.vacancy(&Resources::default());
+    let health = match provider.costs() {
+        true => lock(&provider.health).clone(),
+        // This process is the provider.
+        false => Some((core.clock.now(), None)),
+    };
+    if info.capabilities.offers {
+        provider.offers.refresh_soon();
+    }
+    ProviderView {
+        info: Some(info.clone()),
+        name: name.to_owned(),
+        configured: true,
+        how_to_configure: None,
+        reachable: health.as_ref().map(|(_, error)| error.is_none()),
+        checked_at: health.as_ref().map(|(at, _)| *at),
+        error: health.and_then(|(_, error)| error),
+        slots: (vacancy.slots > 0).then_some((vacancy.taken, vacancy.slots)),
     }
 }

@@ -10,9 +10,11 @@ use trainyard_storage::StoredJob;
 use super::validate::check;
 use super::{load, view};
 use crate::core::Core;
-use crate::reconcile::Draft;
+use crate::reconcile::{Draft, auto_providers};
 use crate::{Error, ErrorKind, JobView, Orchestrator, Submitted};
 
+/// The word for any provider.
+const AUTO: &str = "auto";
 /// Codes of refusals that are the caller's to mend: 400. All others are a provider's fault: 500.
 const CALLERS_FAULT: [&str; 3] = ["order_invalid", "price_ceiling", "budget"];
 
@@ -42,7 +44,12 @@ impl Orchestrator {
     ) -> Result<Submitted, Error> {
         let core = &self.core;
         let stored = load(core, id).await?;
-        let name = provider_named(core, provider).map_err(|error| error.about(id))?;
+        let auto = provider == AUTO;
+        let name = match auto {
+            true => any_provider(core, &stored.job),
+            false => provider_named(core, provider),
+        };
+        let name = name.map_err(|error| error.about(id))?;
         if machine.is_some() {
             return Err(Error::bad_request(
                 "not_yet_available",
@@ -65,7 +72,7 @@ impl Orchestrator {
         }
         let wait = wait.min(core.policy.submit_wait_max);
         let bell = core.bells.listen(id);
-        wish_to_run(core, stored, &name, wait.is_zero()).await?;
+        wish_to_run(core, stored, &name, auto, wait.is_zero()).await?;
         core.queue.ring(id);
         follow(core, id, bell, wait).await
     }
@@ -76,6 +83,7 @@ async fn wish_to_run(
     core: &Arc<Core>,
     stored: StoredJob,
     name: &ProviderName,
+    auto: bool,
     at_once: bool,
 ) -> Result<(), Error> {
     let id = stored.job.id().clone();
@@ -84,6 +92,9 @@ async fn wish_to_run(
         let mut draft = Draft::of(&stored, core.clock.now());
         let changed =
             draft.job.command(&Command::Submit(name.clone())).map_err(|refusal| refused(&id, &refusal))?;
+        if changed && auto {
+            draft.job.set_auto();
+        }
         let admits = at_once && matches!(draft.job.state(), JobState::Created { .. });
         if !changed && !admits {
             return Ok(());
@@ -94,7 +105,10 @@ async fn wish_to_run(
         draft.tell(
             NotificationKind::Submitted,
             "Job submitted",
-            format!("The job was submitted to `{name}`."),
+            match auto {
+                true => "The job was submitted to whichever provider is cheapest.".to_owned(),
+                false => format!("The job was submitted to `{name}`."),
+            },
         );
         match draft.commit(core).await {
             Ok(_) => return Ok(()),
@@ -145,7 +159,11 @@ fn answer(core: &Core, stored: &StoredJob) -> Option<Result<Submitted, Error>> {
                 .about(job.id())))
         }
         JobState::Created { .. } if job.wish() == Wish::Rest => Some(Err(turned_down(stored))),
-        JobState::Initializing(_) if job.body().phase == Some(Phase::Queued) => Some(said(true)),
+        JobState::Initializing(_)
+            if matches!(job.body().phase, Some(Phase::Queued | Phase::WaitingForCapacity)) =>
+        {
+            Some(said(true))
+        }
         JobState::Created { .. } | JobState::Initializing(_) => None,
     }
 }
@@ -183,16 +201,28 @@ async fn under_way(core: &Arc<Core>, id: &JobId) -> Result<Submitted, Error> {
     }
 }
 
+/// Where a job for any provider is said to be until it is ordered somewhere: where it was first, else the first of
+/// those it may go to.
+fn any_provider(core: &Core, job: &trainyard_domain::Job) -> Result<ProviderName, Error> {
+    if job.body().auto
+        && job.wish() != Wish::Rest
+        && let Some(name) = job.provider()
+    {
+        return Ok(name.clone());
+    }
+    auto_providers(core, job).first().map_or_else(|| first_provider(core), |name| Ok((*name).clone()))
+}
+
+fn first_provider(core: &Core) -> Result<ProviderName, Error> {
+    let none = || Error::bad_request("provider_not_configured", "no provider is configured");
+    core.providers.keys().next().cloned().ok_or_else(none)
+}
+
 /// The configured provider of that name.
 pub(super) fn provider_named(core: &Core, provider: &str) -> Result<ProviderName, Error> {
     let known = || core.providers.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-    if provider == "auto" {
-        return core
-            .providers
-            .keys()
-            .next()
-            .cloned()
-            .ok_or_else(|| Error::bad_request("provider_not_configured", "no provider is configured"));
+    if provider == AUTO {
+        return first_provider(core);
     }
     let name: Result<ProviderName, _> = provider.parse();
     if let Ok(name) = name
@@ -200,12 +230,12 @@ pub(super) fn provider_named(core: &Core, provider: &str) -> Result<ProviderName
     {
         return Ok(name);
     }
-    if super::overview::CLOUDS.contains(&provider) {
+    if let Some((_, how)) = core.unconfigured.iter().find(|(name, _)| name == provider) {
         return Err(Error::bad_request(
             "provider_not_configured",
             format!("the provider `{provider}` is not configured"),
         )
-        .detail(super::overview::CLOUDS_COME_LATER));
+        .detail(how));
     }
     let shown: String = provider.chars().take(40).flat_map(char::escape_default).collect();
     Err(Error::bad_request("unknown_provider", format!("there is no provider `{shown}`"))

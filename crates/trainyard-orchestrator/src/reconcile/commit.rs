@@ -41,6 +41,11 @@ impl Draft {
         self.job.apply(fact, self.now).map_err(|error| illegal(&self.job, error))
     }
 
+    /// A fact that became true at another moment than this one.
+    pub(crate) fn apply_at(&mut self, fact: &Fact, at: Timestamp) -> Result<(), Error> {
+        self.job.apply(fact, at).map_err(|error| illegal(&self.job, error))
+    }
+
     pub(crate) fn phase(&mut self, phase: Phase) {
         self.job.set_phase(Some(phase), self.now);
     }
@@ -55,8 +60,22 @@ impl Draft {
     /// Tells it as often as it happens.
     pub(crate) fn tell_again(&mut self, kind: NotificationKind, title: &str, message: impl Into<String>) {
         let attempt = self.job.attempt().map(|attempt| attempt.number);
-        let notification = Notification { kind, title: title.to_owned(), message: message.into() };
-        self.notifications.push((attempt, notification));
+        self.push(attempt, kind, title, message.into());
+    }
+
+    /// Tells it of an attempt that need not be the last.
+    pub(crate) fn tell_about(
+        &mut self,
+        attempt: AttemptNumber,
+        kind: NotificationKind,
+        title: &str,
+        message: impl Into<String>,
+    ) {
+        self.push(Some(attempt), kind, title, message.into());
+    }
+
+    fn push(&mut self, attempt: Option<AttemptNumber>, kind: NotificationKind, title: &str, message: String) {
+        self.notifications.push((attempt, Notification { kind, title: title.to_owned(), message }));
     }
 
     pub(crate) fn machine(&mut self, machine: Machine) {

@@ -3,16 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use trainyard_connector::Termination;
+use trainyard_connector::{ConnectorError, ErrorKind as Kind, Termination};
 use trainyard_domain::{
-    AttemptNumber, Exit, Fact, Job, JobState, Machine, NotificationKind, Phase, Reason, Rental, StopCause,
+    Attempt, AttemptNumber, Exit, Fact, Job, JobState, Machine, NotificationKind, Phase, Reason, Rental,
+    StopCause, Timestamp,
 };
 use trainyard_storage::StoredJob;
 
+use super::boot;
 use super::commit::{Draft, StoredJobLite};
 use super::plan::Outcome;
-use crate::Error;
-use crate::core::Core;
+use crate::core::{Core, Provider};
+use crate::{Error, release};
 
 /// The machine is lost: everything of it is cleared away first, then the next attempt may come.
 pub(super) async fn replace(
@@ -21,6 +23,7 @@ pub(super) async fn replace(
     rental: &Rental,
     reason: Reason,
 ) -> Result<Option<Duration>, Error> {
+    let reason = boot::explain(core, &stored, reason).await;
     let mut at = StoredJobLite { job: stored.job, version: stored.version };
     if at.job.body().phase != Some(Phase::Recovering) && at.job.body().started_at.is_some() {
         // Gone on with in this same look: the next one may see something else, as where an artifact is lost.
@@ -57,6 +60,12 @@ pub(super) async fn finish(
     stored: StoredJob,
     outcome: Outcome,
 ) -> Result<Option<Duration>, Error> {
+    let outcome = match outcome {
+        Outcome::Failed { reason, exit: None } => {
+            Outcome::Failed { reason: boot::explain(core, &stored, reason).await, exit: None }
+        }
+        other => other,
+    };
     let rental = stored.job.state().rental().cloned();
     let record_first = matches!(&outcome, Outcome::Failed { exit: Some(_), .. });
     let removed = match &rental {
@@ -122,19 +131,26 @@ pub(super) async fn give_back(
     stored: StoredJob,
     rental: &Rental,
 ) -> Result<Option<Duration>, Error> {
-    match remove(core, &stored.job, rental).await? {
-        Some(removed) if removed.is_gone() => {
-            let mut draft = Draft::of(&stored, core.clock.now());
+    let Some(removed) = remove(core, &stored.job, rental).await? else {
+        return Ok(Some(core.policy.look_every));
+    };
+    let mut draft = Draft::of(&stored, core.clock.now());
+    if !removed.is_gone() {
+        // Noted once: what proves it gone is read after this moment.
+        let noted = core.machine_of(&stored.job, rental.attempt).await?;
+        if noted.is_some_and(|machine| machine.release_asked_at.is_none()) {
             released(core, &mut draft, rental.attempt, &removed).await?;
-            draft.apply(&Fact::Returned { attempt: rental.attempt })?;
             draft.commit(core).await?;
-            if matches!(stored.job.state(), JobState::Completed(_)) {
-                forget_kept(core, &stored).await;
-            }
-            Ok(None)
         }
-        _ => Ok(Some(core.policy.look_every)),
+        return Ok(Some(core.policy.look_every));
     }
+    released(core, &mut draft, rental.attempt, &removed).await?;
+    draft.apply(&Fact::Returned { attempt: rental.attempt })?;
+    draft.commit(core).await?;
+    if matches!(stored.job.state(), JobState::Completed(_)) {
+        forget_kept(core, &stored).await;
+    }
+    Ok(None)
 }
 
 /// What lies on the provider's side for a job's next attempt is of no use once the job is over.
@@ -146,11 +162,16 @@ async fn forget_kept(core: &Arc<Core>, stored: &StoredJob) {
 }
 
 /// How far the removal of a machine is.
-pub(super) struct Removed(Termination);
+pub(super) enum Removed {
+    /// Nothing of it is left.
+    Gone { proof: String, billed_until: Option<Timestamp> },
+    /// Accepted and under way.
+    Underway,
+}
 
 impl Removed {
     fn is_gone(&self) -> bool {
-        matches!(self.0, Termination::Gone(_))
+        matches!(self, Removed::Gone { .. })
     }
 }
 
@@ -158,16 +179,55 @@ impl Removed {
 async fn remove(core: &Arc<Core>, job: &Job, rental: &Rental) -> Result<Option<Removed>, Error> {
     let attempt = job.attempts().iter().find(|attempt| attempt.number == rental.attempt);
     let (Some(provider), Some(attempt)) = (core.provider_of(job), attempt) else { return Ok(None) };
+    if provider.costs() {
+        return give_up(core, provider, job, attempt, rental).await;
+    }
     match provider.connector.terminate(&attempt.order, &rental.machine).await {
         Ok(termination) => {
             core.unlink(&attempt.order);
-            Ok(Some(Removed(termination)))
+            Ok(Some(match termination {
+                Termination::Gone(proof) => Removed::Gone { proof, billed_until: None },
+                Termination::Underway => Removed::Underway,
+            }))
         }
-        Err(error) => {
-            tracing::warn!(job_id = %job.id(), error = %error, "giving a machine back failed; it is tried again");
-            Ok(None)
-        }
+        Err(error) => Ok(unasked(job, &error)),
     }
+}
+
+/// The removal of a rented machine: asked for, and asked again while it does not come true. Only listings prove it.
+async fn give_up(
+    core: &Arc<Core>,
+    provider: &Provider,
+    job: &Job,
+    attempt: &Attempt,
+    rental: &Rental,
+) -> Result<Option<Removed>, Error> {
+    provider.sightings.want(job.id());
+    if let Some(entry) = core.machine_of(job, rental.attempt).await?
+        && let Some(proof) = release::proof(core, provider, &entry)
+    {
+        core.unlink(&attempt.order);
+        let entry = release::closed(entry, &proof, core.clock.now());
+        return Ok(Some(Removed::Gone { proof: proof.text, billed_until: entry.billed_until }));
+    }
+    let asked = core.watching(&attempt.order, |watch| watch.release_asked);
+    if asked.is_some_and(|at| at.elapsed() < core.policy.release_again) {
+        return Ok(Some(Removed::Underway));
+    }
+    match provider.connector.terminate(&attempt.order, &rental.machine).await {
+        Ok(_) => {}
+        // The vendor does not know it: its listings will tell the same, or not.
+        Err(error) if error.kind == Kind::NotFound => {}
+        Err(error) => return Ok(unasked(job, &error)),
+    }
+    core.unlink(&attempt.order);
+    core.watching(&attempt.order, |watch| watch.release_asked = Some(tokio::time::Instant::now()));
+    Ok(Some(Removed::Underway))
+}
+
+fn unasked(job: &Job, error: &ConnectorError) -> Option<Removed> {
+    tracing::warn!(job_id = %job.id(), error = %error, "giving a machine back failed; it is tried again");
+    None
 }
 
 /// Records the removal in attempt and ledger.
@@ -179,17 +239,18 @@ async fn released(
 ) -> Result<(), Error> {
     let Some(machine) = core.machine_of(&draft.job, attempt).await? else { return Ok(()) };
     let asked = machine.release_asked_at.or(Some(draft.now));
-    match &removed.0 {
-        Termination::Underway => draft.machine(Machine { release_asked_at: asked, ..machine }),
-        Termination::Gone(proof) => {
-            draft.job.set_gone(attempt, draft.now);
+    match removed {
+        Removed::Underway => draft.machine(Machine { release_asked_at: asked, ..machine }),
+        Removed::Gone { proof, billed_until } => {
+            draft.job.set_gone(attempt, draft.now, *billed_until);
             draft.tell_again(
                 NotificationKind::MachineReleased,
                 "Machine released",
                 format!("The machine of attempt {attempt} is gone: {proof}."),
             );
             let (gone_at, gone_proof) = (Some(draft.now), Some(proof.clone()));
-            draft.machine(Machine { release_asked_at: asked, gone_at, gone_proof, ..machine });
+            let billed_until = *billed_until;
+            draft.machine(Machine { release_asked_at: asked, gone_at, gone_proof, billed_until, ..machine });
         }
     }
     Ok(())

@@ -1,12 +1,15 @@
 //! How a job is driven: one look loads the job, observes what it holds, plans one step and performs it. It takes no
 //! other input than the job's id, and it is the same code after a crash as before it.
 
+mod boot;
 mod collect;
 mod commit;
 mod end;
 mod look;
 mod order;
 pub(crate) mod plan;
+mod refuse;
+mod settle;
 mod train;
 
 use std::sync::Arc;
@@ -22,6 +25,8 @@ use crate::core::Core;
 use plan::{Bounds, Step, plan};
 
 pub(crate) use commit::Draft;
+pub(crate) use order::auto_providers;
+pub(crate) use refuse::reason_of;
 
 /// Takes keys from the queue and looks at their jobs, until the queue is closed.
 pub(crate) async fn drive(core: Arc<Core>) {
@@ -83,13 +88,21 @@ async fn step(core: &Arc<Core>, id: &JobId) -> Result<Option<Duration>, Error> {
     };
     let seen = look::look(core, &stored).await;
     let bounds = Bounds {
-        look_every: core.policy.look_every,
+        look_every: look_every(core, &stored),
         boot_poll: core.boot_poll(&stored.job),
         cancel_grace_max: core.policy.cancel_grace_max,
     };
     let step = plan(&stored.job, &seen, core.clock.now(), &bounds);
     tracing::trace!(job_id = %id, ?seen, ?step, "looked");
     perform(core, stored, step).await
+}
+
+/// How long a job goes unlooked at: on a rented machine the events of its agent ring for it.
+fn look_every(core: &Core, stored: &StoredJob) -> Duration {
+    match core.provider_of(&stored.job) {
+        Some(provider) if provider.costs() => core.policy.cloud_look_every,
+        Some(_) | None => core.policy.look_every,
+    }
 }
 
 async fn perform(core: &Arc<Core>, stored: StoredJob, step: Step) -> Result<Option<Duration>, Error> {
@@ -99,12 +112,15 @@ async fn perform(core: &Arc<Core>, stored: StoredJob, step: Step) -> Result<Opti
             Ok(None)
         }
         Step::Wait(delay) => {
+            if boot::note(core, &stored).await? {
+                return Ok(Some(Duration::ZERO));
+            }
             train::tell_milestones(core, &stored).await?;
             train::tell_deadline(core, &stored).await;
             Ok(Some(delay))
         }
         Step::Order => order::order(core, stored).await,
-        Step::Settle => order::settle(core, stored).await,
+        Step::Settle => settle::settle(core, stored).await,
         Step::Bring(rental) => train::bring(core, stored, rental).await,
         Step::Prepare => train::prepare(core, stored).await,
         Step::NoteStarted { rental, at } => train::note_started(core, stored, &rental, at).await,
@@ -122,6 +138,7 @@ async fn perform(core: &Arc<Core>, stored: StoredJob, step: Step) -> Result<Opti
         Step::Expire => end::expire(core, stored).await,
         Step::Finish(outcome) => end::finish(core, stored, outcome).await,
         Step::GiveBack(rental) => end::give_back(core, stored, &rental).await,
+        Step::Hold(left) => Ok(Some(left)),
     }
 }
 

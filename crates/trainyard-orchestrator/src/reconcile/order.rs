@@ -1,29 +1,42 @@
-//! Ordering a machine: the intent first, then the order, then what became of it.
+//! Ordering a machine: the choice, the intent, the order, and its acceptance. What is refused is in `refuse.rs`, what
+//! is not known in `settle.rs`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use trainyard_connector::{ConnectorError, Effect, ErrorKind as Kind, Placement, ProvisionOrder};
-use trainyard_domain::{AttemptNumber, Claim, Fact, JobState, Machine, OrderName, Phase, Reason, Rental};
+use futures_util::future::join_all;
+use secrecy::{ExposeSecret, SecretString};
+use trainyard_connector::{ConnectorError, Effect, Placement, ProvisionOrder, RegistryLogin};
+use trainyard_domain::{
+    AttemptNumber, Claim, Fact, Job, JobState, Machine, OrderName, Phase, ProviderName, Reason, Rental,
+    Resources, Timestamp,
+};
 use trainyard_storage::StoredJob;
 
 use super::commit::{Draft, StoredJobLite};
-use super::is_contention;
-use super::plan::ORDER_LOST;
-use crate::Error;
+use super::refuse::{self, refused};
+use super::{is_contention, settle};
+use crate::choice::{self, Candidate, Shelf};
 use crate::core::{Core, Provider};
 use crate::line::Turn;
+use crate::{Error, ErrorKind};
 
 /// The next in line looks again after this, should the end of the order before it not wake it.
 const SOON: Duration = Duration::from_millis(20);
 
 /// Orders the next attempt's machine.
 pub(super) async fn order(core: &Arc<Core>, stored: StoredJob) -> Result<Option<Duration>, Error> {
-    let Some(provider) = core.provider_of(&stored.job) else { return unknown_provider(core, stored).await };
-    let info = provider.connector.info();
+    let Some(own) = core.provider_of(&stored.job) else {
+        return settle::unknown_provider(core, stored).await;
+    };
+    let candidate = match pick(core, &stored.job).await {
+        Ok(candidate) => candidate,
+        Err(reason) => return refuse::nothing_to_order(core, stored, reason).await,
+    };
+    let provider = core.providers.get(&candidate.provider).unwrap_or(own);
     let wants = stored.job.spec().resources.gpu_count.max(1);
     let mut going = None;
-    if info.capabilities.queue {
+    if provider.connector.info().capabilities.queue {
         match provider.line.may_order(stored.job.id(), wants, || provider.vacancy(&stored.job)) {
             Turn::Go(order) => going = Some(order),
             Turn::Soon => return Ok(Some(SOON)),
@@ -32,25 +45,8 @@ pub(super) async fn order(core: &Arc<Core>, stored: StoredJob) -> Result<Option<
         // Several slots may have come free with one bell.
         provider.line.first().iter().for_each(|next| core.queue.ring(next));
     }
-    let name = OrderName::new(core.installation.id(), core.clock.ulid());
-    let mut draft = Draft::of(&stored, core.clock.now());
-    let attempt = draft.job.intend(name.clone(), info.name.clone(), draft.now).map_err(|error| {
-        Error::new(crate::ErrorKind::Internal, "illegal_transition", "no order may go out").because(error)
-    })?;
-    draft.phase(if stored.job.body().started_at.is_some() { Phase::Recovering } else { Phase::Ordering });
-    draft.machine(Machine {
-        order: name.clone(),
-        provider: info.name.clone(),
-        provider_job_id: None,
-        attempts: vec![(stored.job.id().clone(), attempt)],
-        price_per_hour: None,
-        ordered_at: draft.now,
-        placed_at: None,
-        release_asked_at: None,
-        gone_at: None,
-        gone_proof: None,
-    });
-    let intended = match draft.commit(core).await {
+    let registry = registry(core, &stored.job).await?;
+    let (name, intended) = match intend(core, &stored, &candidate).await {
         Ok(intended) => intended,
         Err(error) => {
             if going.is_some() {
@@ -62,17 +58,116 @@ pub(super) async fn order(core: &Arc<Core>, stored: StoredJob) -> Result<Option<
     };
     let order = ProvisionOrder {
         name,
-        resources: stored.job.spec().resources.clone(),
-        offer: None,
+        resources: choice::need_of(&stored.job, &core.policy, core.clock.now()),
+        offer: candidate.offer,
         image: stored.job.spec().environment.image.clone(),
-        registry: None,
+        registry,
     };
     let outcome = provider.connector.provision(&order).await;
     if going.take().is_some() {
         // How full it is has one answer again.
         provider.line.first().iter().for_each(|next| core.queue.ring(next));
     }
-    outcome_of(core, intended, provider, attempt, outcome).await
+    outcome_of(core, intended, provider, outcome).await
+}
+
+/// What to order now, read fresh; or why nothing can be.
+async fn pick(core: &Arc<Core>, job: &Job) -> Result<Candidate, Reason> {
+    let own = job.provider().into_iter();
+    let names: Vec<&ProviderName> = if job.body().auto { auto_providers(core, job) } else { own.collect() };
+    let now = core.clock.now();
+    let need = choice::need_of(job, &core.policy, now);
+    let read = join_all(names.iter().map(|name| shelf(core, name, &need))).await;
+    let (mut shelves, mut failed) = (Vec::new(), None);
+    for one in read {
+        match one {
+            Ok(shelf) => shelves.push(shelf),
+            Err(reason) => failed = Some(reason),
+        }
+    }
+    match choice::candidates(job, &need, &shelves, &core.policy, now).into_iter().next() {
+        Some(candidate) => Ok(candidate),
+        // A provider that could not be read may have what the others have not.
+        None => Err(failed.unwrap_or_else(|| choice::why_none(job, &need, &shelves))),
+    }
+}
+
+/// One provider's offers, at most so old that an order may rest on them.
+async fn shelf(core: &Core, name: &ProviderName, need: &Resources) -> Result<Shelf, Reason> {
+    let gone = || Reason::new("provider_not_configured", format!("the provider `{name}` is not configured"));
+    let provider = core.providers.get(name).ok_or_else(gone)?;
+    let capabilities = provider.connector.info().capabilities;
+    let offers = match capabilities.offers {
+        true => {
+            let read = provider.offers.read(core, provider, need, core.policy.order_offers_age).await?;
+            Some(read.offers.as_ref().clone())
+        }
+        false => None,
+    };
+    Ok(Shelf { provider: name.clone(), offers, queues: capabilities.queue })
+}
+
+/// Where a job for any provider may go. What costs nothing takes it where it needs no GPU and there is room, or where
+/// nothing else is configured; else it goes to what costs money, so that it does not wait in line for a card.
+pub(crate) fn auto_providers<'a>(core: &'a Core, job: &Job) -> Vec<&'a ProviderName> {
+    let (paid, free): (Vec<_>, Vec<_>) = core.providers.iter().partition(|(_, provider)| provider.costs());
+    let roomy = free.iter().filter(|(_, provider)| provider.vacancy(job).free).map(|(name, _)| *name);
+    let roomy: Vec<&ProviderName> = roomy.collect();
+    if paid.is_empty() {
+        return free.into_iter().map(|(name, _)| name).collect();
+    }
+    if choice::needs_no_gpu(job.spec()) && !roomy.is_empty() {
+        return roomy;
+    }
+    paid.into_iter().map(|(name, _)| name).collect()
+}
+
+/// Who may pull the job's image: the secret is `USER:PASSWORD`.
+async fn registry(core: &Core, job: &Job) -> Result<Option<RegistryLogin>, Error> {
+    let environment = &job.spec().environment;
+    let Some(name) = environment.registry_auth.as_ref().filter(|_| environment.image.is_some()) else {
+        return Ok(None);
+    };
+    let Some(sealed) = core.storage.secret(name).await? else { return Ok(None) };
+    let opened = core.vault.open(name, &sealed.sealed)?;
+    let Some((user, password)) = opened.expose_secret().split_once(':') else { return Ok(None) };
+    Ok(Some(RegistryLogin { username: user.to_owned(), password: SecretString::from(password) }))
+}
+
+/// Writes down the next attempt's intent: once this is stored the order may go out.
+async fn intend(
+    core: &Arc<Core>,
+    stored: &StoredJob,
+    candidate: &Candidate,
+) -> Result<(OrderName, StoredJobLite), Error> {
+    let name = OrderName::new(core.installation.id(), core.clock.ulid());
+    let mut draft = Draft::of(stored, core.clock.now());
+    let attempt = draft.job.intend(name.clone(), candidate.provider.clone(), draft.now).map_err(|error| {
+        Error::new(ErrorKind::Internal, "illegal_transition", "no order may go out").because(error)
+    })?;
+    let price = candidate.offer.as_ref().map(|offer| offer.price_per_hour);
+    draft.job.set_offer(attempt, candidate.offer.as_ref().map(choice::taken));
+    draft.job.set_price(attempt, price);
+    match (stored.job.body().started_at, stored.job.body().capacity_since) {
+        (Some(_), _) => draft.phase(Phase::Recovering),
+        // One phase however many tries it takes, so that its wait is one event.
+        (None, Some(since)) => draft.job.wait_for_capacity(since),
+        (None, None) => draft.phase(Phase::Ordering),
+    }
+    draft.machine(Machine {
+        order: name.clone(),
+        provider: candidate.provider.clone(),
+        provider_job_id: None,
+        attempts: vec![(stored.job.id().clone(), attempt)],
+        price_per_hour: price,
+        ordered_at: draft.now,
+        placed_at: None,
+        release_asked_at: None,
+        gone_at: None,
+        gone_proof: None,
+        billed_until: None,
+    });
+    Ok((name, draft.commit(core).await?))
 }
 
 /// Records what became of an order, also where a command came in between.
@@ -80,20 +175,17 @@ async fn outcome_of(
     core: &Arc<Core>,
     intended: StoredJobLite,
     provider: &Provider,
-    attempt: AttemptNumber,
     outcome: Result<Placement, ConnectorError>,
 ) -> Result<Option<Duration>, Error> {
+    let Some(attempt) = intended.job.attempt().map(|attempt| attempt.number) else { return Ok(None) };
     let mut at = intended;
     loop {
         let recorded = match &outcome {
-            Ok(placement) => placed(core, &at, provider, attempt, placement.clone()).await,
-            Err(error) if error.effect == Effect::None => {
-                refused(core, &at, provider, attempt, is_full(error), reason_of(error)).await
-            }
-            // It may have happened: found out by its name, never by asking again.
+            Ok(placement) => placed(core, &at, provider, attempt, placement.clone(), core.clock.now()).await,
+            Err(error) if error.effect == Effect::None => refused(core, &at, provider, attempt, error).await,
             Err(error) => {
                 tracing::warn!(job_id = %at.job.id(), error = %error, "the outcome of an order is not known");
-                return Ok(Some(Duration::from_millis(200)));
+                may_have_been_accepted(core, &at, provider).await
             }
         };
         match recorded {
@@ -108,9 +200,20 @@ async fn outcome_of(
     }
 }
 
-/// Nothing was rented, only because there is no room now.
-fn is_full(error: &ConnectorError) -> bool {
-    error.effect == Effect::None && error.kind == Kind::NoCapacity
+/// It may have happened: there is no way back to `created`. What became of it is found out by its name, never by asking
+/// again.
+async fn may_have_been_accepted(
+    core: &Arc<Core>,
+    at: &StoredJobLite,
+    provider: &Provider,
+) -> Result<Option<Duration>, Error> {
+    if matches!(at.job.state(), JobState::Created { .. }) {
+        let mut draft = at.draft(core.clock.now());
+        draft.apply(&Fact::Admitted)?;
+        draft.commit(core).await?;
+    }
+    provider.sightings.want(at.job.id());
+    Ok(Some(Duration::from_millis(200)))
 }
 
 /// Every slot is taken: the job waits in line, which answers its submit.
@@ -127,12 +230,14 @@ async fn queued(core: &Arc<Core>, stored: StoredJob) -> Result<Option<Duration>,
     Ok(Some(core.policy.look_every * 5))
 }
 
-async fn placed(
+/// Records that the machine is ours, billed since that moment.
+pub(super) async fn placed(
     core: &Arc<Core>,
     intended: &StoredJobLite,
     provider: &Provider,
     attempt: AttemptNumber,
     placement: Placement,
+    since: Timestamp,
 ) -> Result<Option<Duration>, Error> {
     let mut draft = intended.draft(core.clock.now());
     let rental = Rental {
@@ -140,7 +245,8 @@ async fn placed(
         machine: placement.id.clone(),
         can_pause: provider.connector.info().capabilities.pause,
     };
-    draft.apply(&Fact::Placed(rental))?;
+    draft.apply_at(&Fact::Placed(rental), since)?;
+    draft.job.set_reason(None);
     draft.job.set_price(attempt, placement.price_per_hour);
     if draft.job.body().started_at.is_none() {
         draft.phase(Phase::Booting);
@@ -149,108 +255,13 @@ async fn placed(
         draft.machine(Machine {
             provider_job_id: Some(placement.id),
             price_per_hour: placement.price_per_hour,
-            placed_at: Some(draft.now),
+            placed_at: Some(since),
             ..machine
         });
     }
-    draft.commit(core).await?;
+    let placed = draft.commit(core).await?;
+    if provider.costs() {
+        provider.sightings.want(placed.job.id());
+    }
     Ok(Some(Duration::ZERO))
-}
-
-/// Nothing was rented, and that is certain.
-async fn refused(
-    core: &Arc<Core>,
-    intended: &StoredJobLite,
-    provider: &Provider,
-    attempt: AttemptNumber,
-    full: bool,
-    reason: Reason,
-) -> Result<Option<Duration>, Error> {
-    let mut draft = intended.draft(core.clock.now());
-    let full = full && provider.connector.info().capabilities.queue;
-    if full && matches!(draft.job.state(), JobState::Created { .. }) {
-        // Another took the slot between the look and the order: the job waits in line like any other.
-        draft.apply(&Fact::Admitted)?;
-    }
-    draft.job.set_attempt_end(attempt, reason);
-    draft.apply(&Fact::OrderRefused { attempt })?;
-    if let Some(machine) = core.machine_of(&draft.job, attempt).await? {
-        draft.machine(Machine {
-            gone_at: Some(draft.now),
-            gone_proof: Some("the order was refused".to_owned()),
-            ..machine
-        });
-    }
-    if full {
-        draft.phase(Phase::Queued);
-        provider.line.step_back(draft.job.id());
-    }
-    draft.commit(core).await?;
-    Ok(Some(if full { core.policy.look_every } else { Duration::ZERO }))
-}
-
-/// What became of an order whose answer was lost, or whose asker crashed.
-pub(super) async fn settle(core: &Arc<Core>, stored: StoredJob) -> Result<Option<Duration>, Error> {
-    let Some(provider) = core.provider_of(&stored.job) else { return unknown_provider(core, stored).await };
-    let Some(Claim::Asked { attempt }) = stored.job.state().claim() else { return Ok(Some(Duration::ZERO)) };
-    let Some(asked) = stored.job.attempts().iter().find(|a| a.number == attempt).cloned() else {
-        return Ok(None);
-    };
-    let owned = match provider.connector.list_owned(core.installation.id()).await {
-        Ok(owned) => owned,
-        Err(error) => {
-            tracing::warn!(job_id = %stored.job.id(), error = %error, "a listing failed; it proves nothing");
-            return Ok(Some(core.policy.look_every));
-        }
-    };
-    let at = StoredJobLite { job: stored.job, version: stored.version };
-    if let Some(found) = owned.into_iter().find(|machine| machine.order == asked.order) {
-        let placement = Placement { id: found.id, price_per_hour: asked.price_per_hour };
-        return placed(core, &at, provider, attempt, placement).await;
-    }
-    let settled = asked.ordered_at + Duration::from_secs(provider.connector.info().settle_s);
-    if core.clock.now() < settled {
-        return Ok(Some(core.policy.look_every));
-    }
-    let never = Reason::new(ORDER_LOST, "the order never reached the provider");
-    refused(core, &at, provider, attempt, false, never).await
-}
-
-/// The job's provider is not configured any more: what it may hold cannot be reached, so nothing is decided.
-async fn unknown_provider(core: &Arc<Core>, stored: StoredJob) -> Result<Option<Duration>, Error> {
-    let name = stored.job.provider().map_or("none", |name| name.as_str());
-    let reason =
-        Reason::new("provider_not_configured", format!("the provider `{name}` is not configured any more"))
-            .suggest("configure it again; the job goes on then");
-    if stored.job.body().reason.as_ref() != Some(&reason) {
-        let mut draft = Draft::of(&stored, core.clock.now());
-        draft.job.set_reason(Some(reason));
-        draft.commit(core).await?;
-    }
-    Ok(Some(core.policy.look_every * 15))
-}
-
-/// A connector's error as the history shows it.
-pub(super) fn reason_of(error: &ConnectorError) -> Reason {
-    let code = match error.kind {
-        Kind::Unreachable => "provider_unreachable",
-        Kind::NoCapacity => "no_capacity",
-        Kind::Unauthorized => "provider_unauthorized",
-        Kind::NoCredit => "no_credit",
-        Kind::PriceChanged => "price_changed",
-        Kind::Invalid => "order_invalid",
-        Kind::NotFound => "machine_not_found",
-        Kind::RateLimited => "rate_limited",
-        Kind::Unsupported => "unsupported",
-        Kind::Restarted => "agent_restarted",
-        Kind::Mismatch => "digest_mismatch",
-        Kind::Internal => "provider_failed",
-    };
-    let mut message = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        message = format!("{message}: {inner}");
-        cause = inner.source();
-    }
-    Reason::new(code, message)
 }

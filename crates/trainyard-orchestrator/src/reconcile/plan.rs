@@ -6,8 +6,8 @@ use std::time::Duration;
 use trainyard_connector::{TrainingState, WorkloadState};
 use trainyard_domain::{Attempt, Claim, Exit, Job, JobState, Reason, Rental, StopCause, Timestamp, Wish};
 
-/// How an attempt ended whose order never reached the provider.
-pub(super) const ORDER_LOST: &str = "order_lost";
+use crate::choice::ORDER_LOST;
+
 /// Orders of one job that may get lost before it is given up: more than a bad day has crashes.
 const ORDERS_LOST_MAX: usize = 10;
 
@@ -16,8 +16,16 @@ const ORDERS_LOST_MAX: usize = 10;
 pub(crate) enum Seen {
     /// Nothing is held, so nothing was looked at.
     Nothing,
-    /// The provider says that the machine is gone.
+    /// The provider's readings prove that the machine is gone.
     MachineGone,
+    /// The provider says that it will not come up (again).
+    Broken {
+        what: String,
+        /// Another machine could help.
+        elsewhere: bool,
+    },
+    /// It costs more than the job allows.
+    TooDear(String),
     /// The agent did not answer, for that long by now, while we were awake; `lost` once that is too long.
     Silent { lost: bool, ever_answered: bool },
     /// Another boot of the agent answers than the one that was told to start.
@@ -63,6 +71,8 @@ pub(crate) enum Step {
     Finish(Outcome),
     /// Give back what the ended job holds.
     GiveBack(Rental),
+    /// Keep it that long for a look at what failed on it.
+    Hold(Duration),
 }
 
 /// How a job ends.
@@ -101,7 +111,9 @@ pub(crate) fn plan(job: &Job, seen: &Seen, now: Timestamp, bounds: &Bounds) -> S
         JobState::Completed(end) | JobState::Failed(end) | JobState::Stopped(end) => match &end.left {
             None | Some(Claim::Waiting) => Step::Rest,
             Some(Claim::Asked { .. }) => Step::Settle,
-            Some(Claim::Holding(rental)) => Step::GiveBack(rental.clone()),
+            Some(Claim::Holding(rental)) => {
+                kept_for(job, now).map_or_else(|| Step::GiveBack(rental.clone()), Step::Hold)
+            }
         },
     }
 }
@@ -124,20 +136,25 @@ fn waiting(job: &Job, now: Timestamp) -> Step {
     Step::Finish(Outcome::Failed { reason, exit: None })
 }
 
-fn orders_lost(job: &Job) -> usize {
+/// Whether orders that never arrived end a round: a crash between writing one down and sending it is no fault of the
+/// job, but it ends somewhere.
+pub(super) fn too_many_lost(job: &Job) -> bool {
     let lost = |attempt: &&Attempt| attempt.end.as_ref().is_some_and(|end| end.code == ORDER_LOST);
-    job.attempts().iter().filter(lost).count()
+    job.attempts().iter().filter(lost).count() > ORDERS_LOST_MAX
 }
 
-/// An order that was refused after the job had left `created` is not sent again, unless only a slot was missing or it
-/// never arrived: a crash between writing it down and sending it is no fault of the job.
+/// After a job has left `created`, orders go on until a round of them is over with nothing rented.
 fn is_refused_for_good(job: &Job) -> bool {
-    let last = job.attempt().filter(|last| last.ended_at.is_some() && !last.was_rented());
-    last.is_some_and(|last| match last.end.as_ref().map(|end| end.code.as_str()) {
-        Some("no_capacity") => false,
-        Some(ORDER_LOST) => orders_lost(job) > ORDERS_LOST_MAX,
-        Some(_) | None => true,
-    })
+    job.attempt().is_some_and(|last| last.ended_at.is_some() && !last.was_rented() && last.round_over)
+}
+
+/// How long the machine of a failed training is still kept for a look at it.
+fn kept_for(job: &Job, now: Timestamp) -> Option<Duration> {
+    let JobState::Failed(end) = job.state() else { return None };
+    let exit = job.attempt()?.exit.as_ref()?;
+    let kept = chrono::TimeDelta::seconds(i64::try_from(job.limits().hold_on_failure_s).ok()?);
+    let left = (end.at + kept - now).to_std().ok().filter(|left| !left.is_zero());
+    left.filter(|_| exit.code != 0 && !exit.asked)
 }
 
 /// With a machine in hand.
@@ -148,6 +165,8 @@ fn holding(job: &Job, rental: &Rental, seen: &Seen, now: Timestamp, bounds: &Bou
     match seen {
         Seen::Nothing => Step::Wait(bounds.boot_poll),
         Seen::MachineGone => lost(rental, "machine_lost", "the machine is gone"),
+        Seen::Broken { what, elsewhere } => broken(job, rental, what, *elsewhere),
+        Seen::TooDear(what) => lost(rental, "price_changed", what),
         Seen::Restarted => lost(rental, "agent_restarted", "the agent on the machine was restarted"),
         Seen::Silent { lost: true, ever_answered: true } => {
             lost(rental, "agent_lost", "the agent on the machine does not answer any more")
@@ -158,6 +177,20 @@ fn holding(job: &Job, rental: &Rental, seen: &Seen, now: Timestamp, bounds: &Bou
         Seen::Silent { lost: false, ever_answered: true } => Step::Wait(bounds.look_every / 2),
         Seen::Silent { lost: false, ever_answered: false } => Step::Wait(bounds.boot_poll),
         Seen::Says { state, told } => training(job, rental, state, *told, now, bounds),
+    }
+}
+
+/// A machine that will not come up by the provider's own word. One that trained before is lost like any other.
+fn broken(job: &Job, rental: &Rental, what: &str, elsewhere: bool) -> Step {
+    let trained = job.attempt().is_some_and(|attempt| attempt.started_at.is_some());
+    match (trained, elsewhere) {
+        (true, _) => lost(rental, "machine_lost", what),
+        (false, true) => lost(rental, "boot_failed", what),
+        (false, false) => {
+            let reason = Reason::new("boot_failed", format!("the machine cannot come up: {what}"))
+                .suggest("check `environment.image` and `environment.registry_auth`, or leave them out, and clone the job");
+            Step::Finish(Outcome::Failed { reason, exit: None })
+        }
     }
 }
 

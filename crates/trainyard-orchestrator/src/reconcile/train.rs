@@ -14,8 +14,8 @@ use trainyard_storage::StoredJob;
 
 use super::commit::Draft;
 use super::end;
-use super::order::reason_of;
 use super::plan::Outcome;
+use super::refuse::reason_of;
 use crate::core::Core;
 use crate::handover::hand_over;
 use crate::link::Link;

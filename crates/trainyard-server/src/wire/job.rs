@@ -37,6 +37,8 @@ pub(crate) struct JobAnswer {
     limits: Limits,
     attempts: Vec<AttemptWire>,
     cost: CostWire,
+    /// Which share of the billed time, 0 to 1, was training; null where nothing was billed.
+    useful_share: Option<f64>,
     artifact: Option<ArtifactAnswer>,
     /// The job it was cloned from.
     origin: Option<OriginWire>,
@@ -84,12 +86,37 @@ pub(crate) struct AttemptWire {
     ended_at: Option<Time>,
     /// When its machine was proven gone.
     gone_at: Option<Time>,
+    /// Until when it was billed; null while it may be.
+    billed_until: Option<Time>,
+    /// The offer that was ordered; null where there was none to choose from.
+    offer: Option<TakenWire>,
+    /// Its phases, each with the moment it began and the seconds since the order.
+    phases: Vec<PhaseWire>,
     exit_code: Option<i32>,
     signal: Option<i32>,
     /// What the machine had to say about the end.
     note: Option<String>,
     /// Why it ended.
     reason: Option<ReasonWire>,
+}
+
+/// An offer that was ordered.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct TakenWire {
+    gpu: String,
+    gpu_memory_gb: u32,
+    gpu_count: u32,
+    region: String,
+    spot: bool,
+}
+
+/// A phase of an attempt.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct PhaseWire {
+    phase: String,
+    at: Time,
+    /// Seconds from the order to its beginning.
+    after_s: f64,
 }
 
 impl From<&Attempt> for AttemptWire {
@@ -106,6 +133,23 @@ impl From<&Attempt> for AttemptWire {
             started_at: attempt.started_at.map(Time),
             ended_at: attempt.ended_at.map(Time),
             gone_at: attempt.gone_at.map(Time),
+            billed_until: attempt.billed_until().map(Time),
+            offer: attempt.offer.as_ref().map(|offer| TakenWire {
+                gpu: offer.gpu.clone(),
+                gpu_memory_gb: offer.gpu_memory_gb,
+                gpu_count: offer.gpu_count,
+                region: offer.region.clone(),
+                spot: offer.spot,
+            }),
+            phases: attempt
+                .phases
+                .iter()
+                .map(|(phase, at)| PhaseWire {
+                    phase: word(phase),
+                    at: Time(*at),
+                    after_s: (*at - attempt.ordered_at).num_milliseconds().max(0) as f64 / 1000.0,
+                })
+                .collect(),
             exit_code: exit.map(|exit| exit.code),
             signal: exit.and_then(|exit| exit.signal),
             note: exit.and_then(|exit| exit.note.clone()),
@@ -137,6 +181,7 @@ impl JobAnswer {
             limits: job.limits().clone(),
             attempts: job.attempts().iter().map(AttemptWire::from).collect(),
             cost: view.cost.into(),
+            useful_share: view.useful_share,
             artifact: artifact.map(ArtifactAnswer::from),
             origin: body.origin.as_ref().map(|origin| OriginWire { job_id: origin.job_id.to_string() }),
             specification: serde_json::to_value(&**job.spec()).unwrap_or_default(),

@@ -25,7 +25,7 @@ pub(crate) use inputs::InputAnswer;
 pub(crate) use job::{CostWire, JobAnswer, JobsAnswer, cursor_from};
 pub(crate) use logs::LogAnswer;
 pub(crate) use metrics::{MetricsAnswer, MetricsWire, SeriesPoint};
-pub(crate) use offers::{OffersAnswer, OffersOf};
+pub(crate) use offers::{OfferWire, OffersAnswer};
 pub(crate) use providers::{ProviderWire, ProvidersAnswer};
 pub(crate) use requests::{
     CloneRequest, PatchRequest, PauseModeWord, PauseRequest, SecretRequest, SubmitRequest, ValidateRequest,

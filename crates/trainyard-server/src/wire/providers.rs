@@ -24,6 +24,8 @@ pub(crate) struct ProviderWire {
     /// Whether it answered when it was last looked at; null before.
     reachable: Option<bool>,
     checked_at: Option<Time>,
+    /// What was wrong with its answer; null where nothing was.
+    error: Option<String>,
     capabilities: Option<CapabilitiesWire>,
     /// Limits in force, in words.
     limits: BTreeMap<String, String>,
@@ -37,6 +39,10 @@ struct CapabilitiesWire {
     pause: bool,
     queue: bool,
     costs: bool,
+    /// There are machines for rent to choose from.
+    offers: bool,
+    /// A person can reach its machines by SSH.
+    ssh: bool,
 }
 
 /// Machines or slots.
@@ -53,6 +59,8 @@ impl From<ProviderView> for ProviderWire {
             pause: info.capabilities.pause,
             queue: info.capabilities.queue,
             costs: info.capabilities.costs,
+            offers: info.capabilities.offers,
+            ssh: info.capabilities.ssh,
         });
         ProviderWire {
             capabilities,
@@ -63,6 +71,7 @@ impl From<ProviderView> for ProviderWire {
             how_to_configure: view.how_to_configure,
             reachable: view.reachable,
             checked_at: view.checked_at.map(Time),
+            error: view.error,
             slots: view.slots.map(|(used, total)| SlotsWire { used, total }),
         }
     }

@@ -72,6 +72,7 @@ fn view(job: Job) -> JobView {
         seq: Seq(17),
         current_metrics: None,
         progress: None,
+        useful_share: None,
         cost: "0.25".parse().unwrap(),
     }
 }
@@ -159,6 +160,7 @@ fn a_machine_shows_what_it_cost() {
         release_asked_at: None,
         gone_at: None,
         gone_proof: None,
+        billed_until: None,
     };
     insta::assert_json_snapshot!("machine", MachineWire::new(&machine, at(31)));
 }

@@ -5,7 +5,7 @@ use trainyard_domain::FieldError;
 use trainyard_orchestrator::{Estimate, Validation};
 use utoipa::ToSchema;
 
-use super::{CostWire, ReasonWire};
+use super::{CostWire, OfferWire, ReasonWire};
 
 /// What was found before anything is paid.
 #[derive(Debug, Serialize, ToSchema)]
@@ -52,8 +52,12 @@ pub(crate) struct EstimatesAnswer {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct EstimateWire {
     provider: String,
-    /// Most that the limits allow it to cost.
+    /// The cheapest machine that fits; null where nothing is rented, or none fits.
+    offer: Option<OfferWire>,
+    /// Most that the limits allow it to cost on that machine.
     max_cost: CostWire,
+    /// Least GPU memory, in GB, that the model and the method need; null where that cannot be told.
+    least_gpu_memory_gb: Option<u32>,
     /// Longest that the limits allow it to run, in seconds.
     max_duration_s: u64,
     /// Why it cannot run there; null where it can.
@@ -64,6 +68,8 @@ impl From<Vec<Estimate>> for EstimatesAnswer {
     fn from(estimates: Vec<Estimate>) -> Self {
         let wire = |estimate: Estimate| EstimateWire {
             provider: estimate.provider,
+            offer: estimate.offer.map(OfferWire::from),
+            least_gpu_memory_gb: estimate.least_gpu_memory_gb,
             max_cost: estimate.max_cost.into(),
             max_duration_s: estimate.max_duration_s,
             refused: estimate.refused.as_ref().map(ReasonWire::from),

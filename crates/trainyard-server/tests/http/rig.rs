@@ -50,6 +50,9 @@ pub(crate) async fn rig_with(change: impl FnOnce(&mut ServerConfig)) -> Rig {
         inputs: InputFiles::open(at("inputs"), policy.input_bytes_max).await.unwrap(),
         installation: Installation::open(directory.path(), &SystemClock).unwrap(),
         connectors: Vec::new(),
+        unconfigured: ["runpod", "lambda", "vastai"]
+            .map(|name| (name.to_owned(), "set its key".to_owned()))
+            .into(),
         allowed_paths: Vec::new(),
         policy,
         clock: Arc::new(SystemClock),

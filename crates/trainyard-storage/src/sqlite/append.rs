@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use serde::Serialize;
 use sqlx::SqliteConnection;
-use trainyard_domain::{EventBody, MetricPoint, Progress, Seq};
+use trainyard_domain::{AttemptNumber, EventBody, JobId, MetricPoint, Progress, Seq};
 
 use super::codec::{count, failed, get, int, json, nanos, parsed};
 use super::writer::Change;
@@ -35,7 +35,8 @@ struct Newest {
 struct Append {
     id: String,
     attempt: i64,
-    cursor: i64,
+    /// The agent's number after the last item; none where it is not the agent's.
+    cursor: Option<i64>,
     items: usize,
     batches: Vec<Batch>,
     newest: Newest,
@@ -67,21 +68,18 @@ impl Change for Append {
             return Ok(Appended { seq: Seq(0), taken: 0 });
         };
         let seq: i64 = get(&row, 1)?;
-        let (attempt, cursor): (Option<i64>, Option<i64>) = (get(&row, 2)?, get(&row, 3)?);
-        // A newer attempt begins to count anew.
-        if attempt.is_some_and(|stored| {
-            stored > self.attempt || stored == self.attempt && cursor.is_some_and(|n| n >= self.cursor)
-        }) {
+        let stored: (Option<i64>, Option<i64>) = (get(&row, 2)?, get(&row, 3)?);
+        let Some((attempt, cursor)) = self.moved(stored) else {
             return Ok(Appended { seq: Seq(count(seq)), taken: 0 });
-        }
+        };
         let job: i64 = get(&row, 0)?;
         let metrics = self.merged(get(&row, 4)?)?;
         let items = i64::try_from(self.items).unwrap_or(i64::MAX);
         let moved = sqlx::query(MOVE)
             .bind(job)
             .bind(items)
-            .bind(self.attempt)
-            .bind(self.cursor)
+            .bind(attempt)
+            .bind(cursor)
             .bind(metrics)
             .bind(self.newest.progress.as_deref())
             .bind(self.newest.log_bytes);
@@ -92,6 +90,18 @@ impl Change for Append {
 }
 
 impl Append {
+    /// Where the cursor stands after it; none where it is not taken.
+    fn moved(&self, stored: (Option<i64>, Option<i64>)) -> Option<(Option<i64>, Option<i64>)> {
+        let (attempt, cursor) = stored;
+        if attempt.is_some_and(|stored| stored > self.attempt) {
+            return None;
+        }
+        let Some(new) = self.cursor else { return Some(stored) };
+        // A newer attempt begins to count anew.
+        let taken_before = attempt == Some(self.attempt) && cursor.is_some_and(|n| n >= new);
+        (!taken_before).then_some((Some(self.attempt), Some(new)))
+    }
+
     async fn insert(&self, conn: &mut SqliteConnection, job: i64, seq: i64) -> Result<(), sqlx::Error> {
         let mut last = seq;
         for batch in &self.batches {
@@ -181,18 +191,28 @@ impl Batch {
 
 impl SqliteStorage {
     pub(super) async fn append_telemetry(&self, telemetry: Telemetry) -> Result<Appended, StorageError> {
-        if telemetry.items.len() > Telemetry::ITEMS_MAX {
+        let Telemetry { job_id, attempt, cursor, items } = telemetry;
+        self.append_items(&job_id, attempt, Some(int(cursor)), &items).await
+    }
+
+    pub(super) async fn append_items(
+        &self,
+        id: &JobId,
+        attempt: AttemptNumber,
+        cursor: Option<i64>,
+        items: &[TelemetryItem],
+    ) -> Result<Appended, StorageError> {
+        if items.len() > Telemetry::ITEMS_MAX {
             return Err(StorageError::Misuse("a batch of telemetry has more than 4096 items"));
         }
-        let batches: Result<Vec<Batch>, StorageError> =
-            telemetry.items.chunks(ROW_ITEMS_MAX).map(Batch::of).collect();
+        let batches: Result<Vec<Batch>, StorageError> = items.chunks(ROW_ITEMS_MAX).map(Batch::of).collect();
         let change = Append {
-            id: telemetry.job_id.to_string(),
-            attempt: i64::from(telemetry.attempt.get()),
-            cursor: int(telemetry.cursor),
-            items: telemetry.items.len(),
+            id: id.to_string(),
+            attempt: i64::from(attempt.get()),
+            cursor,
+            items: items.len(),
             batches: batches?,
-            newest: Newest::of(&telemetry.items)?,
+            newest: Newest::of(items)?,
         };
         self.writer.write(change).await
     }

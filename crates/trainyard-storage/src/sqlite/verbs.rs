@@ -2,13 +2,15 @@
 
 use async_trait::async_trait;
 use trainyard_domain::{
-    Event, Job, JobId, Machine, MetricPoint, NewEvent, OrderName, ProviderName, SecretName, Seq, Timestamp,
+    AttemptNumber, Event, Job, JobId, Machine, MetricPoint, NewEvent, OrderName, ProviderName, SecretName,
+    Seq, Timestamp,
 };
 
 use super::SqliteStorage;
 use crate::{
     Appended, Commit, CommitError, Committed, CreateError, EventPage, Fence, IdempotentAnswer, JobFilter,
-    JobPage, ListPage, MetricQuery, SealedSecret, Storage, StorageError, StoredJob, Telemetry, TokenRecord,
+    JobPage, ListPage, MetricQuery, SealedSecret, Storage, StorageError, StoredJob, Telemetry, TelemetryItem,
+    TokenRecord,
 };
 
 #[async_trait]
@@ -35,6 +37,15 @@ impl Storage for SqliteStorage {
 
     async fn append(&self, telemetry: Telemetry) -> Result<Appended, StorageError> {
         self.append_telemetry(telemetry).await
+    }
+
+    async fn append_aside(
+        &self,
+        id: &JobId,
+        attempt: AttemptNumber,
+        items: Vec<TelemetryItem>,
+    ) -> Result<Appended, StorageError> {
+        self.append_items(id, attempt, None, &items).await
     }
 
     async fn events(&self, id: &JobId, after: Seq, limit: usize) -> Result<EventPage, StorageError> {

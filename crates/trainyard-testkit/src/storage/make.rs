@@ -116,6 +116,7 @@ pub(super) fn machine(n: u128, name: &str) -> Machine {
         release_asked_at: None,
         gone_at: None,
         gone_proof: None,
+        billed_until: None,
     }
 }
 

@@ -69,6 +69,7 @@ pub fn cases() -> Vec<Case> {
             telemetry::older_attempt,
             "a batch of an older attempt is not taken, one of a newer counts anew"
         ),
+        case!(telemetry::aside, "what is not the agent's is taken each time, and moves no cursor"),
         case!(telemetry::current_metrics, "the newest training metrics are kept, the machine's are not"),
         case!(telemetry::version_stays, "telemetry never makes a decision stale"),
         case!(telemetry::log_bytes, "the log's length follows its spans"),
@@ -119,7 +120,7 @@ macro_rules! storage_conformance {
         $crate::storage_conformance!(@each $harness;
             create_race, load_gives_back, delete_forgets,
             stale, commit_race, fenced, missing, refused_beside_good, seq_dense, machines_ledger, only_facts,
-            cursor_exactly_once, older_attempt, current_metrics, version_stays, log_bytes, series, not_finite,
+            cursor_exactly_once, older_attempt, aside, current_metrics, version_stays, log_bytes, series, not_finite,
             paging, expiry, notifications,
             stable_while_creating, totals, labels,
             due_order, waiting_order, ended_before,

@@ -43,6 +43,28 @@ pub(super) async fn older_attempt(harness: &dyn StorageHarness) {
     assert_eq!(load(storage, "one").await.cursor, Some((attempt(2), 1)));
 }
 
+pub(super) async fn aside(harness: &dyn StorageHarness) {
+    let storage = harness.open().await;
+    let storage = storage.as_ref();
+    create(storage, &job("one")).await;
+    let one = id("one");
+    for n in 1..=2u64 {
+        let told =
+            storage.append_aside(&one, attempt(1), vec![log(1, 3 * (n - 1), 3)]).await.expect("appending");
+        assert_eq!((told.seq, told.taken), (Seq(n), 1), "the same again is taken again");
+    }
+    assert_eq!((load(storage, "one").await.cursor, load(storage, "one").await.log_bytes), (None, 6));
+    let agent = storage.append(batch("one", 1, 1, vec![log(2, 6, 3)])).await.expect("appending");
+    assert_eq!(agent.taken, 1, "the agent's own numbers begin as ever");
+    storage.append_aside(&one, attempt(1), vec![log(3, 9, 3)]).await.expect("appending");
+    assert_eq!(load(storage, "one").await.cursor, Some((attempt(1), 1)));
+    storage.append(batch("one", 2, 1, vec![log(4, 12, 3)])).await.expect("appending");
+    let late = storage.append_aside(&one, attempt(1), vec![log(5, 15, 3)]).await.expect("appending");
+    assert_eq!((late.seq, late.taken), (Seq(5), 0), "an older attempt is over");
+    let missing = storage.append_aside(&id("none"), attempt(1), vec![log(1, 0, 1)]).await.expect("appending");
+    assert_eq!(missing.taken, 0);
+}
+
 pub(super) async fn current_metrics(harness: &dyn StorageHarness) {
     let storage = harness.open().await;
     let storage = storage.as_ref();

@@ -105,6 +105,7 @@ fn check_at(job: &Job, seen: &Seen, at: Timestamp) -> String {
             format!("failed: {}, exit {:?}", reason.code, exit.map(|e| e.code))
         }
         Step::GiveBack(_) => "give back".to_owned(),
+        Step::Hold(left) => format!("hold {left:?}"),
     }
 }
 
@@ -123,15 +124,55 @@ fn before_a_machine() {
     );
 }
 
+fn refused(job: &Job, code: &str, round_over: bool) -> Job {
+    let mut job = job.clone();
+    let attempt = job.attempt().unwrap().number;
+    job.set_attempt_end(attempt, Reason::new(code, "no"));
+    apply(job, Fact::OrderRefused { attempt, round_over })
+}
+
 #[test]
-fn a_refused_order_is_not_sent_again_unless_only_a_slot_was_missing() {
-    let mut job = apply(ordered(submitted()), Fact::Admitted);
-    job.set_attempt_end(AttemptNumber::FIRST, Reason::new("provider_failed", "no"));
-    let refused = apply(job.clone(), Fact::OrderRefused { attempt: AttemptNumber::FIRST });
-    assert_eq!(check(&refused, &Seen::Nothing), "failed: provider_failed, exit None");
-    job.set_attempt_end(AttemptNumber::FIRST, Reason::new("no_capacity", "full"));
-    let full = apply(job, Fact::OrderRefused { attempt: AttemptNumber::FIRST });
-    assert_eq!(check(&full, &Seen::Nothing), "order");
+fn a_refused_order_is_followed_by_another_until_the_round_is_over() {
+    let asked = apply(ordered(submitted()), Fact::Admitted);
+    assert_eq!(check(&refused(&asked, "no_capacity", false), &Seen::Nothing), "order");
+    let over = refused(&asked, "no_capacity", true);
+    assert_eq!(check(&over, &Seen::Nothing), "failed: no_capacity, exit None");
+    let unanswered = ordered(submitted());
+    assert_eq!(check(&refused(&unanswered, "no_capacity", false), &Seen::Nothing), "order");
+    assert_eq!(
+        check(&refused(&unanswered, "no_capacity", true), &Seen::Nothing),
+        "rest",
+        "it is created again"
+    );
+    let cancelled = with(refused(&unanswered, "no_capacity", false), Command::Cancel);
+    assert_eq!(check(&cancelled, &Seen::Nothing), "stopped, exit None", "no other offer is tried");
+}
+
+#[test]
+fn a_machine_that_cannot_come_up_is_replaced_where_another_could_help() {
+    let broken = |elsewhere| Seen::Broken { what: "the image cannot be pulled".to_owned(), elsewhere };
+    assert_eq!(check(&booting(), &broken(true)), "replace: boot_failed");
+    assert_eq!(check(&booting(), &broken(false)), "failed: boot_failed, exit None");
+    assert_eq!(check(&running(), &broken(false)), "replace: machine_lost");
+    assert_eq!(check(&booting(), &Seen::TooDear("dear".to_owned())), "replace: price_changed");
+    assert_eq!(check(&with(booting(), Command::Cancel), &broken(true)), "stopped, exit None");
+}
+
+#[test]
+fn the_machine_of_a_failed_training_is_kept_as_long_as_asked() {
+    let failed = |code: i32, asked: bool| {
+        let mut job = running();
+        let limits = trainyard_domain::Limits { hold_on_failure_s: 60, ..job.limits().clone() };
+        job.set_limits(limits);
+        job.set_exit(AttemptNumber::FIRST, Exit { asked, ..exit(code) });
+        apply(job, Fact::Failed { at: now() })
+    };
+    assert_eq!(check(&failed(1, false), &Seen::Nothing), "hold 60s");
+    assert_eq!(check_at(&failed(1, false), &Seen::Nothing, now() + TimeDelta::seconds(60)), "give back");
+    assert_eq!(check(&failed(143, true), &Seen::Nothing), "give back", "it did not fail by itself");
+    let mut lowered = failed(1, false);
+    lowered.set_limits(trainyard_domain::Limits::default());
+    assert_eq!(check(&lowered, &Seen::Nothing), "give back", "lowering the limit gives it back at once");
 }
 
 #[test]

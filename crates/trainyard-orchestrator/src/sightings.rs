@@ -1,0 +1,276 @@
+//! What is rented at a provider that costs money, as its one shared listing shows it.
+//!
+//! A task per provider lists while something of ours may be rented there: quickly while something boots or ends, else
+//! slowly; never per job. Jobs read what it saw, with the time of each reading. Only good listings prove anything: a
+//! machine is gone when several in a row, each begun after its removal was accepted, do not show it (any more).
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+use trainyard_connector::{ConnectorError, MachineObservation, MachinePhase};
+use trainyard_domain::{JobId, OrderName, ProviderJobId, ProviderName, Reason, Timestamp};
+
+use crate::bells::lock;
+use crate::core::Core;
+use crate::reconcile::reason_of;
+use crate::release;
+
+/// Listings that are remembered: more than any proof asks for.
+const LISTINGS_KEPT: usize = 8;
+/// How long one look that wants the next listing soon keeps the quick pace.
+const HURRY: Duration = Duration::from_secs(5);
+/// Entries of the ledger that are looked at for one provider.
+pub(crate) const OPEN_ENTRIES: usize = 10_000;
+
+/// The readings of one provider.
+#[derive(Debug)]
+pub(crate) struct Sightings {
+    state: Mutex<State>,
+    /// Rung by who wants a listing now.
+    bell: Notify,
+    /// Counts listings, good and failed.
+    made: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Good listings, the newest first.
+    good: VecDeque<Arc<Listing>>,
+    good_at: Option<Instant>,
+    /// Why the last one failed; none where it was good.
+    error: Option<Reason>,
+    /// How many failed in a row.
+    failed: u32,
+    /// When each machine was last shown as not gone. Only those that are open on the ledger.
+    shown: HashMap<OrderName, Timestamp>,
+    /// Jobs that are to be looked at after the next listing.
+    waiting: HashSet<JobId>,
+    quick_until: Option<Instant>,
+}
+
+/// One good listing.
+#[derive(Debug)]
+struct Listing {
+    /// Our own clock before it was asked for: what it shows was true at that moment or later.
+    began: Timestamp,
+    machines: HashMap<OrderName, Vec<MachineObservation>>,
+}
+
+/// The readings that prove a machine gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Proof {
+    /// In words, for the ledger.
+    pub(crate) text: String,
+    /// The last reading that still showed it, where one did.
+    pub(crate) last_shown: Option<Timestamp>,
+}
+
+impl Default for Sightings {
+    fn default() -> Self {
+        Sightings { state: Mutex::default(), bell: Notify::new(), made: watch::channel(0).0 }
+    }
+}
+
+impl Sightings {
+    /// The job wants the next listing soon, and to be looked at after it.
+    pub(crate) fn want(&self, id: &JobId) {
+        let mut state = lock(&self.state);
+        state.waiting.insert(id.clone());
+        let began = state.quick_until.is_none_or(|until| until <= Instant::now());
+        state.quick_until = Some(Instant::now() + HURRY);
+        drop(state);
+        if began {
+            self.bell.notify_one();
+        }
+    }
+
+    /// The machine of an order as the newest good listing shows it: of several under one name the one with that id,
+    /// else one that is not gone, else the one with the lowest id.
+    pub(crate) fn latest(&self, order: &OrderName, id: Option<&ProviderJobId>) -> Option<MachineObservation> {
+        let state = lock(&self.state);
+        let all = state.good.front()?.machines.get(order)?;
+        match id {
+            Some(id) => all.iter().find(|machine| machine.id == *id).cloned(),
+            None => all.iter().find(|machine| machine.phase != MachinePhase::Gone).or(all.first()).cloned(),
+        }
+    }
+
+    /// Whether so many good listings in a row, the newest included and each begun after that moment, show no machine
+    /// of that order (with that id, where one is given) that is not gone.
+    pub(crate) fn absent(
+        &self,
+        order: &OrderName,
+        id: Option<&ProviderJobId>,
+        after: Timestamp,
+        readings: usize,
+    ) -> Option<Proof> {
+        let state = lock(&self.state);
+        let absent = |listing: &&Arc<Listing>| listing.began >= after && !listing.shows(order, id);
+        let streak: Vec<&Arc<Listing>> = state.good.iter().take_while(absent).take(readings.max(1)).collect();
+        if streak.len() < readings.max(1) {
+            return None;
+        }
+        let times: Vec<String> = streak
+            .iter()
+            .rev()
+            .map(|listing| listing.began.to_rfc3339_opts(chrono::SecondsFormat::Secs, true))
+            .collect();
+        let text = format!("{} listings of the provider do not show it ({})", times.len(), times.join(", "));
+        Some(Proof { text, last_shown: state.shown.get(order).copied() })
+    }
+
+    /// Whether a listing of this process ever showed that order's machine.
+    pub(crate) fn was_shown(&self, order: &OrderName) -> bool {
+        lock(&self.state).shown.contains_key(order)
+    }
+
+    /// Whether the provider answers: the last listing was good and is not old.
+    pub(crate) fn is_fresh(&self, patience: Duration) -> bool {
+        let state = lock(&self.state);
+        state.error.is_none() && state.good_at.is_some_and(|at| at.elapsed() <= patience)
+    }
+
+    /// Why the provider's listing failed, twice or more in a row.
+    pub(crate) fn trouble(&self) -> Option<Reason> {
+        let state = lock(&self.state);
+        state.error.clone().filter(|_| state.failed >= 2)
+    }
+
+    /// What every one of the last so many good listings shows and does not call gone. Asks for a listing and waits for
+    /// it, at most that long; none where it failed or did not come.
+    pub(crate) async fn steady(&self, readings: usize, wait: Duration) -> Option<Vec<MachineObservation>> {
+        let mut made = self.made.subscribe();
+        made.mark_unchanged();
+        self.bell.notify_one();
+        tokio::time::timeout(wait, made.changed()).await.ok()?.ok()?;
+        let state = lock(&self.state);
+        if state.error.is_some() || state.good.len() < readings {
+            return None;
+        }
+        let newest = state.good.front()?;
+        let steady = |machine: &&MachineObservation| {
+            let mut last = state.good.iter().take(readings);
+            last.all(|listing| listing.shows(&machine.order, Some(&machine.id)))
+        };
+        Some(newest.machines.values().flatten().filter(steady).cloned().collect())
+    }
+
+    /// Takes a good listing.
+    fn take(&self, began: Timestamp, machines: Vec<MachineObservation>, open: &HashSet<OrderName>) {
+        let mut by_order: HashMap<OrderName, Vec<MachineObservation>> = HashMap::new();
+        for machine in machines {
+            by_order.entry(machine.order.clone()).or_default().push(machine);
+        }
+        by_order.values_mut().for_each(|all| all.sort_by(|a, b| a.id.cmp(&b.id)));
+        let listing = Listing { began, machines: by_order };
+        let mut state = lock(&self.state);
+        state.shown.retain(|order, _| open.contains(order));
+        for order in open.iter().filter(|order| listing.shows(order, None)) {
+            state.shown.insert(order.clone(), began);
+        }
+        state.good.push_front(Arc::new(listing));
+        state.good.truncate(LISTINGS_KEPT);
+        (state.good_at, state.error, state.failed) = (Some(Instant::now()), None, 0);
+    }
+
+    fn fail(&self, reason: Reason) {
+        let mut state = lock(&self.state);
+        state.error = Some(reason);
+        state.failed = state.failed.saturating_add(1);
+    }
+
+    /// The pace: how long after the beginning of the last listing the next one is made.
+    fn pace(&self, core: &Core, any_open: bool) -> Option<Duration> {
+        let state = lock(&self.state);
+        let (quick, slow) = (core.policy.listing_quick, core.policy.listing_slow);
+        if state.failed > 0 {
+            return Some((quick * 2u32.saturating_pow(state.failed.min(8))).min(slow));
+        }
+        if state.quick_until.is_some_and(|until| until > Instant::now()) {
+            return Some(quick);
+        }
+        any_open.then_some(slow)
+    }
+
+    fn ring_waiting(&self, core: &Core) {
+        let waiting = std::mem::take(&mut lock(&self.state).waiting);
+        waiting.iter().for_each(|id| core.queue.ring(id));
+    }
+}
+
+impl Listing {
+    fn shows(&self, order: &OrderName, id: Option<&ProviderJobId>) -> bool {
+        self.machines.get(order).is_some_and(|all| {
+            all.iter().any(|m| m.phase != MachinePhase::Gone && id.is_none_or(|id| m.id == *id))
+        })
+    }
+}
+
+/// Lists a provider's machines for as long as the orchestrator lives.
+pub(crate) async fn watch_machines(core: Arc<Core>, name: ProviderName) {
+    let Some(provider) = core.providers.get(&name) else { return };
+    let sightings = &provider.sightings;
+    loop {
+        let began = Instant::now();
+        let any_open = list(&core, &name).await;
+        sightings.made.send_modify(|made| *made += 1);
+        sightings.ring_waiting(&core);
+        // A bell may ask for a listing sooner, but never sooner than the quick pace.
+        tokio::select! {
+            () = tokio::time::sleep_until(began + core.policy.listing_quick) => {}
+            () = core.closed() => return,
+        }
+        let next = sightings.pace(&core, any_open).map(|pace| began + pace);
+        let due = async {
+            match next {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = due => {}
+            () = sightings.bell.notified() => {}
+            () = core.closed() => return,
+        }
+    }
+}
+
+/// One listing, and what follows from it for machines that no job waits for any more. Says whether anything of ours
+/// may be rented there.
+async fn list(core: &Arc<Core>, name: &ProviderName) -> bool {
+    let Some(provider) = core.providers.get(name) else { return false };
+    let began = core.clock.now();
+    let listed = tokio::select! {
+        listed = provider.connector.list_owned(core.installation.id()) => listed,
+        () = core.closed() => return false,
+    };
+    let open = match core.storage.machines(true, OPEN_ENTRIES).await {
+        Ok(open) => open,
+        Err(error) => {
+            tracing::warn!(error = %error, "the ledger could not be read");
+            return true;
+        }
+    };
+    let open: Vec<_> = open.into_iter().filter(|entry| entry.provider == *name).collect();
+    provider.note_health(core.clock.now(), listed.as_ref().err());
+    match listed {
+        Ok(machines) => {
+            let orders = open.iter().map(|entry| entry.order.clone()).collect();
+            provider.sightings.take(began, machines, &orders);
+            release::close(core, provider, &open).await;
+        }
+        Err(error) => failed(provider, name, &error),
+    }
+    !open.is_empty()
+}
+
+fn failed(provider: &crate::core::Provider, name: &ProviderName, error: &ConnectorError) {
+    tracing::warn!(provider = %name, error = %error, "a listing failed; it proves nothing");
+    provider.sightings.fail(reason_of(error));
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,86 @@
+//! What listings prove, and what they do not.
+
+use chrono::{DateTime, TimeDelta};
+
+use super::*;
+
+fn at(seconds: i64) -> Timestamp {
+    DateTime::from_timestamp(1_700_000_000, 0).unwrap() + TimeDelta::seconds(seconds)
+}
+
+fn order(n: u32) -> OrderName {
+    format!("ty-abcdefgh-{n:026}").parse().unwrap()
+}
+
+fn machine(n: u32, id: &str, phase: MachinePhase) -> MachineObservation {
+    let (order, id) = (order(n), id.parse().unwrap());
+    MachineObservation { order, id, phase, price_per_hour: None, note: None, at: at(0) }
+}
+
+fn listed(sightings: &Sightings, seconds: i64, machines: Vec<MachineObservation>) {
+    sightings.take(at(seconds), machines, &HashSet::from([order(1)]));
+}
+
+fn up(id: &str) -> MachineObservation {
+    machine(1, id, MachinePhase::Up)
+}
+
+#[test]
+fn two_good_listings_after_the_removal_prove_a_machine_gone() {
+    let sightings = Sightings::default();
+    let gone = || sightings.absent(&order(1), None, at(10), 2);
+    assert_eq!(gone(), None, "nothing was listed yet");
+    listed(&sightings, 5, vec![up("m1")]);
+    listed(&sightings, 9, vec![]);
+    listed(&sightings, 11, vec![]);
+    assert_eq!(gone(), None, "one of them was begun before");
+    sightings.fail(Reason::new("provider_unreachable", "no"));
+    assert_eq!(gone(), None, "a failed one proves nothing");
+    listed(&sightings, 12, vec![machine(1, "m1", MachinePhase::Gone)]);
+    let proof = gone().expect("two");
+    assert_eq!(proof.last_shown, Some(at(5)));
+    assert_eq!(
+        proof.text,
+        "2 listings of the provider do not show it (2023-11-14T22:13:31Z, 2023-11-14T22:13:32Z)"
+    );
+}
+
+#[test]
+fn a_machine_that_shows_again_was_not_gone() {
+    let sightings = Sightings::default();
+    listed(&sightings, 11, vec![]);
+    listed(&sightings, 12, vec![up("m1")]);
+    listed(&sightings, 13, vec![]);
+    assert_eq!(sightings.absent(&order(1), None, at(10), 2), None, "the readings are in a row or nothing");
+    listed(&sightings, 14, vec![]);
+    assert!(sightings.absent(&order(1), None, at(10), 2).is_some());
+    assert!(sightings.was_shown(&order(1)) && !sightings.was_shown(&order(2)));
+}
+
+#[test]
+fn of_two_machines_under_one_name_both_must_go() {
+    let sightings = Sightings::default();
+    for seconds in [1, 2] {
+        listed(&sightings, seconds, vec![up("m2"), machine(1, "m1", MachinePhase::Gone)]);
+    }
+    let m1 = "m1".parse().unwrap();
+    assert!(sightings.absent(&order(1), Some(&m1), at(0), 2).is_some());
+    assert_eq!(sightings.absent(&order(1), None, at(0), 2), None);
+    assert_eq!(sightings.latest(&order(1), None).map(|m| m.id.to_string()), Some("m2".to_owned()));
+    assert_eq!(sightings.latest(&order(1), Some(&m1)).map(|m| m.phase), Some(MachinePhase::Gone));
+    assert_eq!(sightings.latest(&order(2), None), None);
+}
+
+#[test]
+fn a_provider_that_stopped_answering_is_not_fresh() {
+    let sightings = Sightings::default();
+    let patience = Duration::from_secs(3600);
+    assert!(!sightings.is_fresh(patience), "it was not asked yet");
+    listed(&sightings, 1, vec![]);
+    assert!(sightings.is_fresh(patience));
+    sightings.fail(Reason::new("provider_unauthorized", "the key was refused"));
+    assert!(!sightings.is_fresh(patience));
+    assert_eq!(sightings.trouble(), None, "once may be chance");
+    sightings.fail(Reason::new("provider_unauthorized", "the key was refused"));
+    assert_eq!(sightings.trouble().map(|reason| reason.code), Some("provider_unauthorized".to_owned()));
+}
