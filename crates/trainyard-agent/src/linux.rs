@@ -82,6 +82,16 @@ pub(crate) fn out_of_memory_kills() -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
 }
 
+/// Whether there is an NVIDIA card at all, with a driver or without.
+pub(crate) fn has_nvidia() -> bool {
+    let is_card = |device: fs::DirEntry| {
+        let read = |name: &str| fs::read_to_string(device.path().join(name)).unwrap_or_default();
+        // NVIDIA's number among the makers of devices, and the class of displays.
+        read("vendor").trim() == "0x10de" && read("class").starts_with("0x03")
+    };
+    gpu_count() > 0 || fs::read_dir("/sys/bus/pci/devices").is_ok_and(|all| all.flatten().any(is_card))
+}
+
 /// How many NVIDIA cards this machine shows.
 pub(crate) fn gpu_count() -> usize {
     fs::read_dir("/proc/driver/nvidia/gpus").map_or(0, |cards| cards.flatten().count())

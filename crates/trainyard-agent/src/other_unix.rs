@@ -91,6 +91,11 @@ pub(crate) fn out_of_memory_kills() -> Option<u64> {
 }
 
 /// No NVIDIA cards here.
+pub(crate) fn has_nvidia() -> bool {
+    false
+}
+
+/// No NVIDIA cards here.
 pub(crate) fn gpu_count() -> usize {
     0
 }

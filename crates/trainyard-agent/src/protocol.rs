@@ -40,6 +40,8 @@ pub(crate) const MARK: &str = "TRAINYARD_ATTEMPT_NAME";
 pub(crate) const CODE_BOOT_CHANGED: &str = "boot_changed";
 /// The request's time is too far from the agent's clock.
 pub(crate) const CODE_CLOCK: &str = "clock_skew";
+/// The very same request came before.
+pub(crate) const CODE_REPLAYED: &str = "replayed";
 /// What was handed over does not have the digest that names it.
 pub(crate) const CODE_MISMATCH: &str = "mismatch";
 /// A part does not begin where the last one ended.

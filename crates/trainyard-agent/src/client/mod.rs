@@ -19,8 +19,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use trainyard_connector::{
-    AgentGreeting, Arch, CheckpointInfo, ConnectorError, ErrorKind, EventBatch, InputSource, Manifest,
-    StartOrder, Workload, WorkloadState,
+    AgentGreeting, Arch, CheckpointInfo, ConnectorError, EXEC_WITHIN_MAX, ErrorKind, EventBatch, ExecOrder,
+    ExecOutput, InputSource, Manifest, StartOrder, Workload, WorkloadState,
 };
 use trainyard_domain::OrderName;
 
@@ -30,6 +30,8 @@ pub use supply::{AgentSupply, BootOrder, Bootstrap, Stay, SupplyConfig, SupplyEr
 pub use tls::TlsIdentity;
 use transport::{Call, Transport};
 
+/// Where a command beside a training is asked for.
+const EXEC: &str = "/v1/exec";
 /// Bytes of one part of an input. Well below what an agent takes, so that a slow line resumes with little lost.
 const PART_BYTES: u64 = 16 << 20;
 /// A call that the agent answers from memory.
@@ -209,6 +211,11 @@ impl Workload for AgentClient {
     async fn renew(&self, lease: Duration, deadline: Option<Duration>) -> Result<(), ConnectorError> {
         let body = RenewBody { lease_ms: millis(lease), deadline_ms: deadline.map(millis) };
         self.post::<Nothing>("/v1/renew", &body, QUICK).await.map(drop)
+    }
+
+    async fn exec(&self, order: &ExecOrder) -> Result<ExecOutput, ConnectorError> {
+        let within = Duration::from_millis(order.within_ms).min(EXEC_WITHIN_MAX);
+        self.post(EXEC, order, within + QUICK).await
     }
 
     async fn release(&self) -> Result<(), ConnectorError> {

@@ -1,5 +1,6 @@
 //! Signed requests: the greeting is asked once and kept, its clock is the one that signatures are made by.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -12,11 +13,11 @@ use serde::Deserialize;
 use trainyard_connector::{AgentGreeting, Arch, ConnectorError, ErrorKind};
 use trainyard_domain::OrderName;
 
-use super::AgentSupply;
 use super::push::{Target, push};
+use super::{AgentSupply, EXEC};
 use crate::protocol::{
-    BOOT_HEADER, CODE_BOOT_CHANGED, CODE_CLOCK, CODE_MISMATCH, CODE_OFFSET, CODE_UNSUPPORTED, ErrorBody,
-    SIGNATURE_HEADER, TIME_HEADER, string_to_sign,
+    BOOT_HEADER, CODE_BOOT_CHANGED, CODE_CLOCK, CODE_MISMATCH, CODE_OFFSET, CODE_REPLAYED, CODE_UNSUPPORTED,
+    ErrorBody, SIGNATURE_HEADER, TIME_HEADER, string_to_sign,
 };
 use crate::{SigningKey, clock};
 
@@ -51,6 +52,8 @@ struct Inner {
     key: SigningKey,
     order: OrderName,
     known: Mutex<Option<Known>>,
+    /// The time of the last request, in milliseconds.
+    last_time: AtomicI64,
 }
 
 /// What the greeting told.
@@ -108,7 +111,14 @@ impl Transport {
         };
         let base = url.as_str().trim_end_matches('/').to_owned();
         Ok(Transport {
-            inner: Arc::new(Inner { base, http, key, order, known: Mutex::new(None) }),
+            inner: Arc::new(Inner {
+                base,
+                http,
+                key,
+                order,
+                known: Mutex::new(None),
+                last_time: AtomicI64::new(i64::MIN),
+            }),
             supply: None,
         })
     }
@@ -165,6 +175,7 @@ impl Transport {
             return Err(ConnectorError::refused(ErrorKind::NotFound, text));
         }
         let ahead_ms = greeting.time.timestamp_millis() - clock::now().timestamp_millis();
+        self.inner.last_time.store(i64::MIN, Ordering::Relaxed);
         self.keep(Some(Known { boot_id: greeting.boot_id.clone(), ahead_ms }));
         Ok(greeting)
     }
@@ -182,14 +193,16 @@ impl Transport {
             if is(CODE_BOOT_CHANGED) || is(CODE_CLOCK) {
                 self.keep(None);
             }
-            if !(is(CODE_CLOCK) && std::mem::take(&mut again)) {
+            // Another client of the same order was a millisecond's twin, or a proxy repeated what it may repeat.
+            let is_twin = is(CODE_REPLAYED) && call.target != EXEC;
+            if !((is(CODE_CLOCK) || is_twin) && std::mem::take(&mut again)) {
                 return Err(refusal(status, &body));
             }
         }
     }
 
     fn signed(&self, call: &Call<'_>, known: &Known) -> reqwest::RequestBuilder {
-        let time = (clock::now().timestamp_millis() + known.ahead_ms).to_string();
+        let time = self.next_time(known.ahead_ms).to_string();
         let (order, method) = (self.inner.order.as_str(), call.method.as_str());
         let message = string_to_sign(order, &known.boot_id, method, call.target, &time, &call.body);
         let signature = BASE64_STANDARD.encode(self.inner.key.sign(message.as_bytes()));
@@ -203,6 +216,14 @@ impl Transport {
             .header(BOOT_HEADER, &known.boot_id)
             .header(SIGNATURE_HEADER, signature)
             .body(call.body.clone())
+    }
+
+    /// The agent's time, never the same twice: it takes what changes something only once.
+    fn next_time(&self, ahead_ms: i64) -> i64 {
+        let now = clock::now().timestamp_millis() + ahead_ms;
+        let later = |last: i64| Some(now.max(last + 1));
+        let last = self.inner.last_time.fetch_update(Ordering::Relaxed, Ordering::Relaxed, later);
+        last.map_or(now, |last| now.max(last + 1))
     }
 
     /// Sends; one more try where the connection was refused, which sends nothing.

@@ -5,18 +5,21 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use trainyard_connector::{AgentGreeting, TrainingState, WorkloadState};
 use trainyard_domain::WhenOrchestratorLost;
 
 use super::attempt::{Attempt, Start, Why};
 use super::auth::Guard;
 use super::environment;
+use super::exec;
 use super::layout::Layout;
 use super::refusal::Refusal;
 use super::{Options, place};
 use crate::clock;
 
+/// The variable by which an agent knows that a bootstrap script started it.
+const RENTED: &str = "TRAINYARD_BOOT_ORDER";
 /// An agent that was never told to start anything leaves after this silence.
 const IDLE_LEAVES_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// How often silence is looked at.
@@ -33,9 +36,12 @@ pub(crate) struct Agent {
     guard: Guard,
     layout: Layout,
     trainer: Option<PathBuf>,
+    rented: bool,
     environment: Vec<(String, String)>,
     /// One part of an input at a time: two of the same would mix.
     taking_inputs: tokio::sync::Mutex<()>,
+    /// Places for commands beside the training.
+    execs: Semaphore,
     /// One `start` or `release` at a time.
     changing: tokio::sync::Mutex<()>,
     attempt: watch::Sender<Option<Arc<Attempt>>>,
@@ -52,11 +58,13 @@ impl Agent {
         // An agent of before is dead: what it began is not gone on with.
         place::remove(&layout.record())?;
         Ok(Agent {
-            guard: Guard { key: options.public_key, order: options.order, boot_id: hex::encode(boot) },
+            guard: Guard::new(options.public_key, options.order, hex::encode(boot)),
             layout,
             trainer: options.trainer,
+            rented: options.environment.iter().any(|(name, _)| name == RENTED),
             environment: environment::inherited(&options.environment).into_iter().collect(),
             taking_inputs: tokio::sync::Mutex::new(()),
+            execs: Semaphore::new(exec::AT_ONCE),
             changing: tokio::sync::Mutex::new(()),
             attempt: watch::Sender::new(None),
             quiet_from: Mutex::new(Instant::now()),
@@ -69,11 +77,11 @@ impl Agent {
     }
 
     pub(crate) fn order(&self) -> &str {
-        &self.guard.order
+        self.guard.order()
     }
 
     pub(crate) fn boot_id(&self) -> &str {
-        &self.guard.boot_id
+        self.guard.boot_id()
     }
 
     pub(crate) fn layout(&self) -> &Layout {
@@ -92,6 +100,21 @@ impl Agent {
     /// Held while a part of an input is stored.
     pub(crate) async fn taking_inputs(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.taking_inputs.lock().await
+    }
+
+    pub(super) fn execs(&self) -> &Semaphore {
+        &self.execs
+    }
+
+    /// Whether the machine was rented for this agent: its script tells so in the environment.
+    pub(crate) fn is_rented(&self) -> bool {
+        self.rented
+    }
+
+    /// Whether the container's own environment promises GPUs.
+    pub(crate) fn is_told_of_gpus(&self) -> bool {
+        let told = self.environment.iter().find(|(name, _)| name == "NVIDIA_VISIBLE_DEVICES");
+        told.is_some_and(|(_, list)| !["", "void", "none"].contains(&list.as_str()))
     }
 
     /// Becomes true when the agent leaves.
@@ -216,7 +239,13 @@ impl Agent {
             };
             let limits = attempt.limits();
             let is_over = matches!(attempt.state(), TrainingState::Exited { .. });
-            if is_over && silence > Duration::from_secs(limits.hold_s) {
+            let hold_s = match attempt.state() {
+                TrainingState::Exited { exit, .. } if exit.code != 0 => {
+                    limits.hold_s.max(limits.hold_on_failure_s)
+                }
+                _ => limits.hold_s,
+            };
+            if is_over && silence > Duration::from_secs(hold_s) {
                 self.leaving.send_replace(true);
             }
             let stops = limits.when_orchestrator_lost == WhenOrchestratorLost::Stop;

@@ -1,8 +1,8 @@
 //! One attempt as the rest of the agent sees it: what it is told and how it is. What happens inside is `supervise`.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper::StatusCode;
@@ -124,6 +124,14 @@ pub(crate) enum Ask {
     Resume(oneshot::Sender<Result<(), Refusal>>),
 }
 
+/// Where a training works and with what environment: what a command beside it gets too.
+pub(crate) struct Desk {
+    pub(crate) directory: String,
+    pub(crate) environment: Vec<(String, String)>,
+    /// Not to be shown.
+    pub(crate) secrets: Vec<SecretString>,
+}
+
 /// The manifest of an ended attempt, or why there is none.
 pub(crate) type Made = Option<Result<Arc<Manifest>, String>>;
 
@@ -138,6 +146,7 @@ pub(crate) struct Attempt {
     asks: mpsc::Sender<Ask>,
     state: watch::Sender<TrainingState>,
     manifest: watch::Sender<Made>,
+    desk: Mutex<Option<Arc<Desk>>>,
     /// Set when nobody will ask for its manifest.
     abandoned: AtomicBool,
     /// Set with the first request to stop, for what happens before there is a process to stop.
@@ -175,6 +184,7 @@ impl Attempt {
             asks,
             state: watch::Sender::new(TrainingState::Preparing),
             manifest: watch::Sender::new(None),
+            desk: Mutex::new(None),
             abandoned: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
         });
@@ -217,6 +227,15 @@ impl Attempt {
 
     pub(super) fn set_manifest(&self, made: Result<Manifest, String>) {
         self.manifest.send_replace(Some(made.map(Arc::new)));
+    }
+
+    /// Where it works; none before that is ready.
+    pub(super) fn desk(&self) -> Option<Arc<Desk>> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_desk(&self, desk: Desk) {
+        *self.desk.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(desk));
     }
 
     /// Seen by what makes the manifest.

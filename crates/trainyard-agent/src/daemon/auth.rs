@@ -1,29 +1,56 @@
 //! Whether a request is from who may command this agent.
 
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashSet};
+use std::sync::{Mutex, PoisonError};
+
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use hyper::http::request::Parts;
-use hyper::{HeaderMap, StatusCode};
+use hyper::{HeaderMap, Method, StatusCode};
 
 use super::refusal::Refusal;
 use crate::clock;
 use crate::key::PublicKey;
 use crate::protocol::{
-    BOOT_HEADER, CODE_BOOT_CHANGED, CODE_CLOCK, SIGNATURE_HEADER, TIME_HEADER, string_to_sign,
+    BOOT_HEADER, CODE_BOOT_CHANGED, CODE_CLOCK, CODE_REPLAYED, SIGNATURE_HEADER, TIME_HEADER, string_to_sign,
 };
 
 /// A request may be this far from the agent's clock.
 const SKEW_MS_MAX: u64 = 60_000;
 
+/// Requests that change something and are remembered, for as long as their time is good: a hundred a second.
+const REMEMBERED_MAX: usize = 12_000;
+
 /// Who may command, and whom.
 #[derive(Debug)]
 pub(crate) struct Guard {
-    pub(crate) key: PublicKey,
-    pub(crate) order: String,
-    pub(crate) boot_id: String,
+    key: PublicKey,
+    order: String,
+    boot_id: String,
+    seen: Mutex<Seen>,
+}
+
+/// Signatures of requests that changed something, with the times they were made for.
+#[derive(Debug, Default)]
+struct Seen {
+    order: BinaryHeap<Reverse<(i64, [u8; 64])>>,
+    all: HashSet<[u8; 64]>,
 }
 
 impl Guard {
+    pub(crate) fn new(key: PublicKey, order: String, boot_id: String) -> Guard {
+        Guard { key, order, boot_id, seen: Mutex::default() }
+    }
+
+    pub(crate) fn order(&self) -> &str {
+        &self.order
+    }
+
+    pub(crate) fn boot_id(&self) -> &str {
+        &self.boot_id
+    }
+
     /// What can be told before the body came: whether all is there, for this boot and of this minute.
     pub(crate) fn look(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
@@ -55,11 +82,38 @@ impl Guard {
             body,
         );
         let signature = BASE64_STANDARD.decode(header(SIGNATURE_HEADER)).unwrap_or_default();
-        if self.key.verifies(message.as_bytes(), &signature) {
-            Ok(())
-        } else {
-            Err(unauthorized("bad_signature", "the signature is not right"))
+        if !self.key.verifies(message.as_bytes(), &signature) {
+            return Err(unauthorized("bad_signature", "the signature is not right"));
         }
+        if request.method == Method::GET {
+            return Ok(());
+        }
+        let time = header(TIME_HEADER).parse().unwrap_or_default();
+        let signature = signature.try_into().map_err(|_| unauthorized("bad_signature", "too long"))?;
+        self.remember(time, signature)
+    }
+
+    /// A request that changes something is taken once: whoever overheard it cannot send it again.
+    fn remember(&self, time: i64, signature: [u8; 64]) -> Result<(), Refusal> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let oldest = clock::now().timestamp_millis() - SKEW_MS_MAX as i64;
+        while seen.order.peek().is_some_and(|Reverse((time, _))| *time < oldest) {
+            if let Some(Reverse((_, old))) = seen.order.pop() {
+                seen.all.remove(&old);
+            }
+        }
+        if seen.all.len() >= REMEMBERED_MAX {
+            return Err(Refusal::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too_many",
+                "too many requests this minute",
+            ));
+        }
+        if !seen.all.insert(signature) {
+            return Err(Refusal::new(StatusCode::CONFLICT, CODE_REPLAYED, "this very request came before"));
+        }
+        seen.order.push(Reverse((time, signature)));
+        Ok(())
     }
 }
 
@@ -90,9 +144,30 @@ mod tests {
     fn judge(request: &Parts, body: &[u8]) -> Result<(), &'static str> {
         let hex = SigningKey::from_seed([1; 32]).unwrap().public_hex();
         let key = PublicKey::from_hex(&hex).unwrap();
-        let guard = Guard { key, order: "order".to_owned(), boot_id: "boot".to_owned() };
+        let guard = Guard::new(key, "order".to_owned(), "boot".to_owned());
+        judge_by(&guard, request, body)
+    }
+
+    fn judge_by(guard: &Guard, request: &Parts, body: &[u8]) -> Result<(), &'static str> {
         let both = guard.look(&request.headers).and_then(|()| guard.check(request, body));
         both.map_err(|refusal| refusal.code)
+    }
+
+    #[test]
+    fn what_changes_something_is_taken_once() {
+        let hex = SigningKey::from_seed([1; 32]).unwrap().public_hex();
+        let guard = Guard::new(PublicKey::from_hex(&hex).unwrap(), "order".to_owned(), "boot".to_owned());
+        let post = request(1, "boot", NOW, "/v1/stop", b"{}");
+        assert_eq!(judge_by(&guard, &post, b"{}"), Ok(()));
+        assert_eq!(judge_by(&guard, &post, b"{}"), Err(CODE_REPLAYED));
+        assert_eq!(
+            judge_by(&guard, &request(1, "boot", 5, "/v1/stop", b"{}"), b"{}"),
+            Ok(()),
+            "another time"
+        );
+        // A wrong one leaves no trace: nobody can use up the room without the key.
+        assert_eq!(judge_by(&guard, &request(2, "boot", 7, "/v1/stop", b"{}"), b"{}"), Err("bad_signature"));
+        assert_eq!(guard.seen.lock().unwrap().all.len(), 2);
     }
 
     #[test]

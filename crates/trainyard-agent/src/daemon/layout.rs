@@ -51,6 +51,11 @@ impl Layout {
         self.root.join("output")
     }
 
+    /// Scratch of what is fetched.
+    pub(crate) fn fetch_dir(&self) -> PathBuf {
+        self.root.join("fetch")
+    }
+
     /// Scratch of what watches the training.
     pub(crate) fn watch_dir(&self) -> PathBuf {
         self.root.join("watch")
@@ -101,6 +106,7 @@ impl Layout {
             self.work_dir(),
             self.output_dir(),
             self.watch_dir(),
+            self.fetch_dir(),
             self.metrics_file(),
             self.failure_file(),
             self.log(),

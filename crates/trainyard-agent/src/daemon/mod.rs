@@ -6,9 +6,15 @@
 //! anybody.
 
 mod agent;
+mod aside;
 mod attempt;
 mod auth;
+mod check;
 mod environment;
+mod exec;
+mod failure;
+mod fetch;
+mod held;
 mod http;
 mod inputs;
 mod journal;
@@ -20,6 +26,7 @@ mod place;
 mod prepare;
 mod refusal;
 mod routes;
+mod side;
 mod sources;
 mod supervise;
 mod tls;

@@ -107,7 +107,7 @@ fn put(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// A name with the ending that libraries expect, told by the first bytes.
-fn dataset_name(stem: &str, file: &Path) -> String {
+pub(super) fn dataset_name(stem: &str, file: &Path) -> String {
     let mut magic = [0; 4];
     let read = fs::File::open(file).and_then(|mut file| file.read(&mut magic)).unwrap_or(0);
     let ending = match &magic[..read] {
@@ -188,7 +188,7 @@ fn steps(agent: &Agent, start: &Start, directory: &Path, resumes: bool) -> Resul
     }
     steps.push(match start.spec.trainer_kind() {
         TrainerKind::Builtin | TrainerKind::Peft => {
-            let program = agent.trainer().map_or_else(super::supervise::own_program, |path| text(path));
+            let program = agent.trainer().map_or_else(super::held::own_program, |path| text(path));
             step(None, &program, vec![crate::entry::TRAIN.to_owned()])
         }
         TrainerKind::Command => {

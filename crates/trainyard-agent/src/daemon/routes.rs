@@ -15,6 +15,7 @@ use trainyard_domain::Sha256;
 
 use super::agent::Agent;
 use super::attempt::{Start, Why};
+use super::exec::exec;
 use super::inputs::{self, Part};
 use super::manifest;
 use super::refusal::Refusal;
@@ -55,6 +56,7 @@ pub(super) async fn route(agent: &Arc<Agent>, head: &Parts, body: Bytes) -> Resu
             agent.attempt()?.stop(Duration::from_millis(body.grace_ms.min(GRACE_MS_MAX)), Why::Asked);
             nothing()
         }
+        (&Method::POST, "exec") => json(&exec(agent, parse(&body)?).await?),
         (&Method::POST, "pause") => agent.attempt()?.pause().await.and_then(|()| nothing()),
         (&Method::POST, "resume") => agent.attempt()?.resume().await.and_then(|()| nothing()),
         (&Method::GET, "manifest") => {

@@ -1,28 +1,27 @@
 //! An attempt from its beginning to its end: prepared, run under the warden, its output and metrics followed, its
 //! end told only when no process of it is left.
 
-use std::io;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use secrecy::SecretString;
 use tokio::sync::{mpsc, oneshot};
-use trainyard_connector::{AgentEventBody, TrainingState};
-use trainyard_domain::{Exit, Timestamp};
+use trainyard_connector::{AgentEventBody, HandOverPurpose, SetupPhase, TrainingState};
+use trainyard_domain::{Diagnosis, Exit, Timestamp};
 
 use super::agent::Agent;
-use super::attempt::{Ask, Attempt, Start, Why};
+use super::attempt::{Ask, Attempt, Desk, Start, Why};
+use super::check;
+use super::failure::Failure;
+use super::held::{Warden, kill_what_is_left};
 use super::manifest;
 use super::prepare::prepare;
 use super::refusal::Refusal;
+use super::side::Side;
 use crate::diagnose::explain;
-use crate::process::{descendants, exterminate};
 use crate::warden::{Order, Outcome, Plan, Report};
-use crate::{clock, entry, system};
+use crate::{clock, system};
 
 /// The exit code where the agent could not bring the training to its start.
 const CODE_UNPREPARED: i32 = 125;
@@ -33,8 +32,9 @@ const CODE_KILLED: i32 = 128 + 9;
 /// After the last process is gone the rest of its output is in the pipe; only a stranger who was handed the pipe
 /// can hold it open longer.
 const REST_WITHIN: Duration = Duration::from_secs(2);
-/// How long the descendants of a warden that was killed are killed for.
-const KILL_WITHIN: Duration = Duration::from_secs(10);
+/// What an installation that failed is called where its last lines tell nothing more.
+const INSTALL_FAILED: (&str, &str) =
+    ("install_failed", "read the last lines of the log, mend `environment`, and clone the job");
 
 /// Runs an attempt to its end.
 pub(super) async fn run(
@@ -50,6 +50,8 @@ pub(super) async fn run(
         deadline: start.deadline_s.and_then(|s| Instant::now().checked_add(Duration::from_secs(s))),
         paused_since: None,
         grace: Duration::from_secs(start.spec.limits.grace_period_s),
+        installs: false,
+        failure: None,
         waiting: Vec::new(),
     };
     let outputs = start.spec.outputs.clone();
@@ -60,7 +62,13 @@ pub(super) async fn run(
     let (log, last_word) = (agent.layout().log(), agent.layout().failure_file());
     let plain = exit.clone();
     let explained = tokio::task::spawn_blocking(move || explain(plain, &log, &last_word)).await;
-    let exit = explained.unwrap_or(exit);
+    let mut exit = explained.unwrap_or(exit);
+    if run.installs && exit.code != 0 && !exit.asked && exit.diagnosis.is_none() {
+        let cause = exit.last_lines.last().cloned().unwrap_or_default();
+        let (code, remedy) = INSTALL_FAILED;
+        exit.diagnosis =
+            Some(Box::new(Diagnosis { code: code.to_owned(), cause, remedy: remedy.to_owned() }));
+    }
     attempt.journal().append(AgentEventBody::Exited(exit.clone()));
     attempt.set_state(TrainingState::Exited { started_at: run.started_at, exit });
     // Whoever still waits for a pause or a resume hears that it ended.
@@ -76,15 +84,6 @@ pub(super) async fn run(
     });
 }
 
-/// The program to re-execute as ourselves, also after its file was replaced or removed.
-pub(super) fn own_program() -> String {
-    if cfg!(target_os = "linux") {
-        return "/proc/self/exe".to_owned();
-    }
-    std::env::current_exe()
-        .map_or_else(|_| "trainyard".to_owned(), |path| path.to_string_lossy().into_owned())
-}
-
 struct Run {
     attempt: Arc<Attempt>,
     started_at: Option<Timestamp>,
@@ -93,13 +92,74 @@ struct Run {
     deadline: Option<Instant>,
     paused_since: Option<Instant>,
     grace: Duration,
+    /// Whether what runs now is the installation and not the training.
+    installs: bool,
+    /// What went wrong beside the installation.
+    failure: Option<Failure>,
     /// Who waits to hear that all are stopped, or go on.
     waiting: Vec<oneshot::Sender<Result<(), Refusal>>>,
 }
 
 impl Run {
     async fn train(&mut self, agent: &Arc<Agent>, start: Start, asked: &mut mpsc::Receiver<Ask>) -> Exit {
-        let (to_prepare, attempt) = (Arc::clone(agent), Arc::clone(&self.attempt));
+        let start = Arc::new(start);
+        let mut side = Side::begin(agent, &self.attempt, &start);
+        let ready = self.get_ready(agent, &start, &mut side, asked).await;
+        side.cancel().await;
+        match ready {
+            Ok(plan) => self.run(&plan, &mut Side::none(), asked).await,
+            Err(exit) => exit,
+        }
+    }
+
+    /// Everything that comes before the training. What needs no program of the job goes on beside the installation.
+    async fn get_ready(
+        &mut self,
+        agent: &Arc<Agent>,
+        start: &Arc<Start>,
+        side: &mut Side,
+        asked: &mut mpsc::Receiver<Ask>,
+    ) -> Result<Plan, Exit> {
+        check::disk(agent, start).map_err(|failure| self.unprepared(failure))?;
+        let mut first = Side::code(agent, &self.attempt, start);
+        let fetched = self.wait(&mut first, asked).await;
+        first.cancel().await;
+        fetched?;
+        let mut plan = self.prepared(agent, start, asked).await?;
+        let training =
+            plan.steps.pop().ok_or_else(|| self.unprepared(Failure::internal("no step to run")))?;
+        let secrets: Vec<SecretString> = start.secrets.values().cloned().collect();
+        let desk = |environment: &[(String, String)]| Desk {
+            directory: training.directory.clone(),
+            environment: environment.to_vec(),
+            secrets: secrets.clone(),
+        };
+        self.attempt.set_desk(desk(&plan.environment));
+        if !plan.steps.is_empty() {
+            self.attempt.journal().append(AgentEventBody::Phase(SetupPhase::Installing));
+            self.installs = true;
+            let exit = self.run(&plan, side, asked).await;
+            if exit.code != 0 || exit.asked || exit.machine_fault {
+                return Err(exit);
+            }
+            self.installs = false;
+        }
+        let found = self.wait(side, asked).await?;
+        plan.environment.extend(found);
+        self.attempt.set_desk(desk(&plan.environment));
+        Ok(Plan { environment: plan.environment, steps: vec![training] })
+    }
+
+    async fn prepared(
+        &mut self,
+        agent: &Arc<Agent>,
+        start: &Arc<Start>,
+        asked: &mut mpsc::Receiver<Ask>,
+    ) -> Result<Plan, Exit> {
+        if start.inputs.iter().any(|input| input.purpose == HandOverPurpose::Code) {
+            self.attempt.journal().append(AgentEventBody::Phase(SetupPhase::Unpacking));
+        }
+        let (to_prepare, attempt, start) = (Arc::clone(agent), Arc::clone(&self.attempt), Arc::clone(start));
         let prepared = tokio::task::spawn_blocking(move || prepare(&to_prepare, &attempt, &start)).await;
         if self.attempt.stopping().load(Ordering::SeqCst) {
             while let Ok(ask) = asked.try_recv() {
@@ -107,22 +167,60 @@ impl Run {
                     self.why.get_or_insert(why);
                 }
             }
-            return self.exit(CODE_STOPPED, None, Some("stopped before it began".to_owned()));
+            return Err(self.stopped());
         }
-        let plan = match prepared {
-            Ok(Ok(plan)) => plan,
-            Ok(Err(error)) => return self.exit(CODE_UNPREPARED, None, Some(error.to_string())),
-            Err(error) => return self.exit(CODE_UNPREPARED, None, Some(error.to_string())),
-        };
+        match prepared {
+            Ok(Ok(plan)) => Ok(plan),
+            Ok(Err(error)) => Err(self.exit(CODE_UNPREPARED, None, Some(error.to_string()))),
+            Err(error) => Err(self.exit(CODE_UNPREPARED, None, Some(error.to_string()))),
+        }
+    }
+
+    /// Waits for what goes on beside, and gives the variables that it found.
+    async fn wait(
+        &mut self,
+        side: &mut Side,
+        asked: &mut mpsc::Receiver<Ask>,
+    ) -> Result<Vec<(String, String)>, Exit> {
+        loop {
+            let over = until(self.deadline);
+            tokio::select! {
+                ended = side.ended() => return ended.map_err(|failure| self.unprepared(failure)),
+                Some(ask) = asked.recv() => match ask {
+                    Ask::Stop { why, .. } => {
+                        self.why.get_or_insert(why);
+                        return Err(self.stopped());
+                    }
+                    Ask::Extend(deadline) => self.deadline = Instant::now().checked_add(deadline),
+                    Ask::Pause(reply) | Ask::Resume(reply) => {
+                        let _ = reply.send(Err(Refusal::state("the training does not run")));
+                    }
+                },
+                () = over => {
+                    self.why.get_or_insert(Why::Deadline);
+                    return Err(self.stopped());
+                }
+            }
+        }
+    }
+
+    /// Runs the steps of a plan under a warden of their own.
+    async fn run(&mut self, plan: &Plan, side: &mut Side, asked: &mut mpsc::Receiver<Ask>) -> Exit {
         let titles: Vec<Option<String>> = plan.steps.iter().map(|step| step.title.clone()).collect();
         let killed_before = system::out_of_memory_kills();
-        let outcome = match Warden::spawn(&plan).await {
-            Ok(warden) => self.follow(warden, titles.len(), asked).await,
+        let outcome = match Warden::spawn(plan).await {
+            Ok(warden) => self.follow(warden, titles.len(), side, asked).await,
             Err(error) => {
                 let note = format!("the warden could not be started: {error}");
                 return self.exit(CODE_UNPREPARED, None, Some(note));
             }
         };
+        if let Some(failure) = self.failure.take() {
+            return self.unprepared(failure);
+        }
+        if self.installs && self.attempt.stopping().load(Ordering::SeqCst) {
+            return self.stopped();
+        }
         let starved = outcome.as_ref().is_some_and(|outcome| outcome.signal == Some(9))
             && self.why.is_none()
             && system::out_of_memory_kills() > killed_before;
@@ -134,6 +232,7 @@ impl Run {
         &mut self,
         mut warden: Warden,
         steps: usize,
+        side: &mut Side,
         asked: &mut mpsc::Receiver<Ask>,
     ) -> Option<Outcome> {
         let attempt = Arc::clone(&self.attempt);
@@ -150,13 +249,7 @@ impl Run {
             })
         };
         let outcome = loop {
-            let deadline = self.deadline.filter(|_| self.paused_since.is_none());
-            let time_is_over = async {
-                match deadline {
-                    Some(at) => tokio::time::sleep_until(at.into()).await,
-                    None => std::future::pending().await,
-                }
-            };
+            let time_is_over = until(self.deadline.filter(|_| self.paused_since.is_none()));
             tokio::select! {
                 report = warden.report() => match report {
                     Some(Report::Gone(outcome)) => break Some(outcome),
@@ -164,6 +257,10 @@ impl Run {
                     None => break None,
                 },
                 Some(ask) = asked.recv() => self.obey(ask, &mut warden).await,
+                failure = side.fails() => {
+                    self.failure = Some(failure);
+                    warden.tell(Order::Terminate { grace_ms: 0 }).await;
+                }
                 () = time_is_over => {
                     self.deadline = None;
                     self.stop(self.grace, Why::Deadline, &mut warden).await;
@@ -184,7 +281,7 @@ impl Run {
 
     fn hear(&mut self, report: Report, steps: usize) {
         match report {
-            Report::Started { step } if step + 1 == steps => {
+            Report::Started { step } if step + 1 == steps && !self.installs => {
                 let since = clock::now();
                 self.started_at = Some(since);
                 self.attempt.journal().append(AgentEventBody::Started);
@@ -267,6 +364,16 @@ impl Run {
         self.exit(code, outcome.signal, Some(notes.join("; ")).filter(|notes| !notes.is_empty()))
     }
 
+    fn stopped(&self) -> Exit {
+        self.exit(CODE_STOPPED, None, Some("stopped before it began".to_owned()))
+    }
+
+    /// Something before the training failed, and the agent knows what.
+    fn unprepared(&self, failure: Failure) -> Exit {
+        let exit = self.exit(CODE_UNPREPARED, None, Some(failure.diagnosis.cause.clone()));
+        Exit { machine_fault: failure.machine_fault, diagnosis: Some(Box::new(failure.diagnosis)), ..exit }
+    }
+
     fn exit(&self, code: i32, signal: Option<i32>, note: Option<String>) -> Exit {
         let notes: Vec<String> =
             self.why.and_then(Why::note).map(str::to_owned).into_iter().chain(note).collect();
@@ -275,63 +382,9 @@ impl Run {
     }
 }
 
-/// A warden that runs.
-struct Warden {
-    child: Child,
-    orders: Option<ChildStdin>,
-    reports: Lines<BufReader<ChildStdout>>,
-    output: Option<tokio::process::ChildStderr>,
-}
-
-impl Warden {
-    async fn spawn(plan: &Plan) -> io::Result<Warden> {
-        let mut child = Command::new(own_program())
-            .arg0("trainyard")
-            .arg(entry::WARDEN)
-            .env_clear()
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .spawn()?;
-        let (orders, reports) = (child.stdin.take(), child.stdout.take());
-        let (Some(mut orders), Some(reports)) = (orders, reports) else {
-            return Err(io::Error::other("no pipes"));
-        };
-        let mut line = serde_json::to_vec(plan)?;
-        line.push(b'\n');
-        orders.write_all(&line).await?;
-        let output = child.stderr.take();
-        Ok(Warden { child, orders: Some(orders), reports: BufReader::new(reports).lines(), output })
-    }
-
-    /// What it says next; none when it is gone. May be dropped and called again.
-    async fn report(&mut self) -> Option<Report> {
-        let line = self.reports.next_line().await.ok()??;
-        serde_json::from_str(&line).ok()
-    }
-
-    async fn tell(&mut self, order: Order) {
-        let Ok(mut line) = serde_json::to_vec(&order) else { return };
-        line.push(b'\n');
-        // One that is gone has no training to stop either; `report` shows it.
-        if let Some(orders) = &mut self.orders {
-            let _ = orders.write_all(&line).await;
-        }
-    }
-}
-
-/// The warden was killed: what was below it is ours now, since we are a subreaper too.
-fn kill_what_is_left() {
-    let until = Instant::now() + KILL_WITHIN;
-    loop {
-        let found = exterminate(descendants);
-        while matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(status) if status != WaitStatus::StillAlive)
-        {
-        }
-        if found.is_empty() || Instant::now() > until {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(10));
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
     }
 }
