@@ -49,7 +49,6 @@ pub(super) fn disk(agent: &Agent, start: &Start) -> Result<(), Failure> {
 /// Bytes that may still be written where that path lies.
 pub(super) fn free_bytes(path: &Path) -> Option<u64> {
     let file_system = nix::sys::statvfs::statvfs(path).ok()?;
-    #[expect(clippy::unnecessary_cast, reason = "not 64 bits wide everywhere")]
     Some(file_system.blocks_available() as u64 * file_system.fragment_size() as u64)
 }
 

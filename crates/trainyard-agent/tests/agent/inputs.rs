@@ -37,7 +37,7 @@ async fn an_input_with_another_digest_is_refused() {
     assert_eq!(rig.client.put_input(&input).await.unwrap_err().kind, ErrorKind::Mismatch);
 }
 
-fn archive(entries: &[(&str, &str)]) -> Vec<u8> {
+pub(crate) fn archive(entries: &[(&str, &str)]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     for (name, content) in entries {
         let mut header = tar::Header::new_gnu();

@@ -5,7 +5,9 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests, but with a `main` of their own")]
 
+mod alone;
 mod bench;
+mod beside;
 mod boot;
 mod ending;
 mod inputs;
@@ -35,6 +37,8 @@ fn main() -> ExitCode {
         .map(str::to_owned)
         .collect();
     let all = [
+        alone::TESTS,
+        beside::TESTS,
         boot::TESTS,
         running::TESTS,
         ending::TESTS,

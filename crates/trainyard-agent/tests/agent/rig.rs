@@ -56,6 +56,7 @@ pub(crate) struct Rig {
     pub(crate) child: Child,
     /// Kept, so that a restarted agent is at the same port, as behind a vendor's proxy.
     listener: TcpListener,
+    variables: Vec<(String, String)>,
 }
 
 pub(crate) fn key() -> SigningKey {
@@ -70,13 +71,20 @@ pub(crate) fn new_order() -> OrderName {
 
 impl Rig {
     pub(crate) fn new() -> Rig {
+        Rig::with(&[])
+    }
+
+    /// One whose agent has these variables too.
+    pub(crate) fn with(variables: &[(&str, &str)]) -> Rig {
+        let own = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
+        let variables: Vec<(String, String)> = variables.iter().map(own).collect();
         let dir = tempfile::tempdir().unwrap();
         let order = new_order();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let child = spawn(dir.path(), &order, &listener);
+        let child = spawn(dir.path(), &order, &listener, &variables);
         let client = AgentClient::new(&format!("http://127.0.0.1:{port}"), key(), order.clone()).unwrap();
-        Rig { dir, order, client, port, child, listener }
+        Rig { dir, order, client, port, child, listener, variables }
     }
 
     pub(crate) fn root(&self) -> PathBuf {
@@ -101,7 +109,7 @@ impl Rig {
     /// Starts another agent in the same directory.
     pub(crate) fn restart(&mut self) {
         self.kill();
-        self.child = spawn(self.dir.path(), &self.order, &self.listener);
+        self.child = spawn(self.dir.path(), &self.order, &self.listener, &self.variables);
     }
 
     pub(crate) fn client(&self) -> AgentClient {
@@ -176,7 +184,7 @@ impl Drop for Rig {
     }
 }
 
-fn spawn(dir: &Path, order: &OrderName, listener: &TcpListener) -> Child {
+fn spawn(dir: &Path, order: &OrderName, listener: &TcpListener, variables: &[(String, String)]) -> Child {
     Command::new(std::env::current_exe().unwrap())
         .arg("__agent")
         .arg("--root")
@@ -184,6 +192,7 @@ fn spawn(dir: &Path, order: &OrderName, listener: &TcpListener) -> Child {
         .args(["--order", order.as_str(), "--public-key", &key().public_hex(), "--listen-fd0", "--keep"])
         .arg(dir.join("keep"))
         .env("RUNPOD_API_KEY", "never-seen")
+        .envs(variables.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::from(OwnedFd::from(listener.try_clone().unwrap())))
         .spawn()
         .unwrap()

@@ -5,8 +5,10 @@ redirect. Prints one line of JSON: `status` is 200 where the file is there, 413 
 answered; `text` says more.
 """
 
+import errno
 import json
 import os
+import ssl
 import sys
 import time
 import urllib.error
@@ -69,7 +71,9 @@ def main():
             elif last or error.code < 500 and error.code not in (408, 429):
                 say(error.code, error.headers.get("X-Error-Message") or error.reason)
         except (OSError, ValueError) as error:
-            if last or getattr(error, "errno", None) == 28:
+            reason = getattr(error, "reason", error)
+            for_good = isinstance(reason, ssl.SSLCertVerificationError) or getattr(error, "errno", None) == errno.ENOSPC
+            if last or for_good:
                 say(0, error)
         time.sleep(2**attempt / 2)
     say(0, "it could not be fetched")
