@@ -154,7 +154,7 @@ mod tests {
         let clock = Clock::new(Timestamp::UNIX_EPOCH, 0.0);
         let sleeper = tokio::spawn({
             let clock = clock.clone();
-            async move { clock.sleep(DAY).await }
+            async move { clock.sleep_until(Timestamp::UNIX_EPOCH + DAY).await }
         });
         clock.step(DAY / 2);
         tokio::task::yield_now().await;

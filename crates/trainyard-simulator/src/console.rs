@@ -34,8 +34,14 @@ pub(crate) fn answer(head: &Parts, path: &str, body: &[u8], world: &World) -> Re
             let (plan, struck) = world.faults();
             Ok(json!({"seed": plan.seed, "rules": plan.rules, "struck": struck}))
         }
-        (&Method::PUT, ["faults"]) => said(body).map(|plan| done(world.set_faults(plan))),
-        (&Method::DELETE, ["faults"]) => Ok(done(world.set_faults(FaultPlan::default()))),
+        (&Method::PUT, ["faults"]) => said(body).map(|plan| {
+            world.set_faults(plan);
+            json!({})
+        }),
+        (&Method::DELETE, ["faults"]) => {
+            world.set_faults(FaultPlan::default());
+            Ok(json!({}))
+        }
         (&Method::GET, ["clock"]) => Ok(clock(world)),
         (&Method::PUT, ["clock"]) => said(body).map(|order| {
             world.clock().set(order);
@@ -43,13 +49,8 @@ pub(crate) fn answer(head: &Parts, path: &str, body: &[u8], world: &World) -> Re
         }),
         (method, ["machines", id, rest @ ..]) => machine(method, id, rest, world),
         (&Method::GET, ["offers", vendor]) => named(vendor).map(|vendor| offers(world, vendor)),
-        (&Method::PUT, ["offers", vendor, id]) => named(vendor).and_then(|vendor| {
-            let order = said(body)?;
-            if world.set_offer(vendor, id, order) { Ok(done(())) } else { Err(missing("offer")) }
-        }),
-        (&Method::PUT, ["accounts", vendor]) => {
-            named(vendor).and_then(|vendor| said(body).map(|order| done(world.set_account(vendor, order))))
-        }
+        (&Method::PUT, ["offers", vendor, id]) => set_offer(vendor, id, body, world),
+        (&Method::PUT, ["accounts", vendor]) => set_account(vendor, body, world),
         _ => Err(missing("such request to the world")),
     };
     answered.map_or_else(|refused| refused, |value| Response::json(200, &value))
@@ -69,6 +70,16 @@ fn machine(method: &Method, id: &str, rest: &[&str], world: &World) -> Result<Va
         (&Method::POST, ["find"]) => world.set_reachable(vendor, id, true).map(named).map_err(gone),
         _ => Err(missing("such request to a machine")),
     }
+}
+
+fn set_offer(vendor: &str, id: &str, body: &[u8], world: &World) -> Result<Value, Response> {
+    let (vendor, order) = (named(vendor)?, said(body)?);
+    if world.set_offer(vendor, id, order) { Ok(json!({})) } else { Err(missing("offer")) }
+}
+
+fn set_account(vendor: &str, body: &[u8], world: &World) -> Result<Value, Response> {
+    world.set_account(named(vendor)?, said(body)?);
+    Ok(json!({}))
 }
 
 fn clock(world: &World) -> Value {
@@ -103,8 +114,4 @@ fn missing(what: &str) -> Response {
 
 fn refused(status: u16, error: &str) -> Response {
     Response::json(status, &json!({"error": error}))
-}
-
-fn done((): ()) -> Value {
-    json!({})
 }

@@ -199,7 +199,7 @@ mod tests {
         let faults = Faults::default();
         let rule = Rule { when, ..Rule::once(Vendor::Lambda, "list", Fault::Twice) };
         faults.set(FaultPlan { seed: 3, rules: vec![rule] });
-        let mut draw = || {
+        let draw = || {
             assert!(faults.draw(Vendor::Lambda, "get").all().is_empty(), "another operation is not counted");
             assert!(faults.draw(Vendor::Runpod, "list").all().is_empty(), "nor another vendor's");
             faults.draw(Vendor::Lambda, "list").has(&Fault::Twice)

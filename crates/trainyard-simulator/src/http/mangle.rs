@@ -11,11 +11,14 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use hyper::header::{CONTENT_LENGTH, DATE, HeaderValue};
 use serde_json::{Map, Value};
-use tokio::time::{Interval, interval};
+use tokio::time::{Interval, Sleep, interval, sleep};
 
 use super::{Body, Content, Response};
 use crate::faults::{Canned, Drawn, Fault};
 use crate::world::Call;
+
+/// A connection that is broken off loses what was not sent yet: head and first bytes have this long.
+const FLUSHED_WITHIN: Duration = Duration::from_millis(20);
 
 /// An answer that stands ready.
 pub(super) fn canned(canned: &Canned) -> Response {
@@ -73,7 +76,10 @@ pub(super) fn send(response: Response, call: &Call) -> hyper::Response<Body> {
         sent.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
         let pace = slow.map(|per_s| interval(Duration::from_secs(1) / per_s.min(1000)));
         let left = bytes.slice(..cut.unwrap_or(bytes.len()).min(bytes.len()));
-        *sent.body_mut() = StreamBody::new(Dripping { left, breaks: cut.is_some(), pace }).boxed();
+        *sent.body_mut() = {
+            let breaks = cut.map(|_| Box::pin(sleep(FLUSHED_WITHIN)));
+            StreamBody::new(Dripping { left, breaks, pace }).boxed()
+        };
     }
     if call.skew_s() != 0 {
         date(&mut sent, call.skew_s());
@@ -93,7 +99,8 @@ fn date(response: &mut hyper::Response<Body>, skew_s: i64) {
 /// A body that comes byte by byte, or breaks before its end, or both.
 struct Dripping {
     left: Bytes,
-    breaks: bool,
+    /// When it may break: what was written before must have left.
+    breaks: Option<Pin<Box<Sleep>>>,
     pace: Option<Interval>,
 }
 
@@ -102,8 +109,9 @@ impl Stream for Dripping {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if self.left.is_empty() {
-            let broken = self.breaks.then(|| Err(io::Error::from(io::ErrorKind::ConnectionAborted)));
-            return Poll::Ready(broken);
+            let Some(breaks) = &mut self.breaks else { return Poll::Ready(None) };
+            let broken = || Some(Err(io::Error::from(io::ErrorKind::ConnectionAborted)));
+            return breaks.as_mut().poll(context).map(|()| broken());
         }
         let piece = match &mut self.pace {
             None => self.left.len(),

@@ -85,8 +85,8 @@ impl Request {
 pub struct Response {
     /// Its status.
     pub status: StatusCode,
-    /// Its headers.
-    pub headers: HeaderMap,
+    /// Its headers. Behind a pointer, so that an answer is small enough to be an error too.
+    pub headers: Box<HeaderMap>,
     /// Its body.
     pub body: Content,
 }
@@ -104,7 +104,7 @@ impl Response {
     /// That status with nothing.
     pub fn empty(status: u16) -> Response {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Response { status, headers: HeaderMap::new(), body: Content::Whole(Bytes::new()) }
+        Response { status, headers: Box::default(), body: Content::Whole(Bytes::new()) }
     }
 
     /// JSON.
@@ -150,7 +150,7 @@ impl Response {
         };
         let mut response = hyper::Response::new(body);
         *response.status_mut() = self.status;
-        *response.headers_mut() = self.headers;
+        *response.headers_mut() = *self.headers;
         response
     }
 }

@@ -23,7 +23,8 @@ pub(super) async fn live(world: World, uid: Uid, mut wishes: watch::Receiver<Wan
             },
             Wanted::Stopped => {
                 world.kill_all_of(uid).await;
-                world.clock().sleep(world.delays().stop).await;
+                let since = world.by_uid(uid).map(|machine| machine.wanted_since);
+                world.clock().sleep_until(since.unwrap_or_default() + world.delays().stop).await;
                 world.edit_by_uid(uid, |kept, now| {
                     kept.now.mapped.clear();
                     kept.enter(Phase::Stopped, now)
@@ -33,7 +34,7 @@ pub(super) async fn live(world: World, uid: Uid, mut wishes: watch::Receiver<Wan
             }
             Wanted::Removed => {
                 world.kill_all_of(uid).await;
-                world.clock().sleep(world.delays().removal).await;
+                world.stay(uid, world.delays().removal).await;
                 world.bury(uid).await;
                 return;
             }
@@ -48,7 +49,7 @@ async fn run(world: &World, uid: Uid, fates: &mut Vec<Fate>) {
         boot(world, &machine).await;
     }
     world.enter(uid, Phase::Starting);
-    world.clock().sleep(world.delays().start).await;
+    world.stay(uid, world.delays().start).await;
     if let Some(Ill::Start(text)) = &machine.ills.ill {
         return broken(world, &machine, Ill::Start(text.clone())).await;
     }
@@ -75,7 +76,7 @@ async fn run(world: &World, uid: Uid, fates: &mut Vec<Fate>) {
 /// From the order to the image.
 async fn boot(world: &World, machine: &Machine) {
     let delays = world.delays();
-    world.clock().sleep(delays.boot).await;
+    world.stay(machine.uid, delays.boot).await;
     if machine.ills.never_boots {
         return never().await;
     }
@@ -86,7 +87,7 @@ async fn boot(world: &World, machine: &Machine) {
     let image = &machine.order.image;
     world.note(machine, format!("create container {image}"));
     if let Some(Ill::Image(text)) = &machine.ills.ill {
-        world.clock().sleep(delays.pull).await;
+        world.stay(machine.uid, delays.pull).await;
         return broken(world, machine, Ill::Image(text.clone())).await;
     }
     world.note(machine, format!("{image} Pulling from registry"));
@@ -97,7 +98,7 @@ async fn boot(world: &World, machine: &Machine) {
         }
         None => delays.pull,
     };
-    world.clock().sleep(pull).await;
+    world.stay(machine.uid, pull).await;
     world.note(machine, format!("Status: Downloaded newer image for {image}"));
 }
 
@@ -122,7 +123,7 @@ async fn keep_running(world: &World, uid: Uid, fates: &mut Vec<Fate>) {
             Vendor::Runpod => world.delays().restart_runpod,
             Vendor::Lambda | Vendor::Vastai => world.delays().restart_vastai,
         };
-        world.clock().sleep(pause).await;
+        world.stay(uid, pause).await;
         world.note(&machine, "start container");
     }
 }
@@ -186,6 +187,13 @@ impl World {
             self.doom(&machine, fate);
         }
         Some(machine)
+    }
+
+    /// Waits until it has been in its phase for so long; a step of the clock right after it came there counts.
+    async fn stay(&self, uid: Uid, time: Duration) {
+        if let Some(machine) = self.by_uid(uid) {
+            self.clock().sleep_until(machine.since + time).await;
+        }
     }
 
     /// That befalls it later.

@@ -45,6 +45,8 @@ pub struct Machine {
     pub since: Timestamp,
     /// What is wanted of it, by whomever.
     pub wanted: Wanted,
+    /// Since when that is wanted.
+    pub wanted_since: Timestamp,
     /// Why it stands still or goes.
     pub cause: Cause,
     /// Whether its host answers: false while `host_lost`.

@@ -136,9 +136,11 @@ impl World {
     }
 
     fn wish(&self, vendor: Vendor, id: &str, wanted: Wanted, cause: Cause) -> Result<Machine, NoSuchMachine> {
+        let now = self.now();
         self.edit(vendor, id, |kept| {
             if kept.now.wanted != Wanted::Removed {
                 kept.now.wanted = wanted;
+                kept.now.wanted_since = now;
                 kept.now.cause = cause;
                 kept.wanted.send_replace(wanted);
             }
@@ -183,6 +185,7 @@ impl Kept {
             return;
         }
         self.now.wanted = Wanted::Removed;
+        self.now.wanted_since = now;
         self.now.cause = cause;
         self.enter(Phase::Terminating, now);
         self.wanted.send_replace(Wanted::Removed);

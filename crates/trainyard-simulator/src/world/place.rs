@@ -72,6 +72,7 @@ impl World {
             phase: Phase::Placed,
             since: now,
             wanted: Wanted::Running,
+            wanted_since: now,
             cause: Cause::None,
             reachable: true,
             placed_at: now,
