@@ -43,7 +43,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// What tests of a crate may import beside that.
-const FOR_TESTS: &[&str] = &["trainyard-testkit"];
+const FOR_TESTS: &[&str] = &["trainyard-simulator", "trainyard-testkit"];
 
 /// Members outside `crates/`: they may import everything, and nobody imports them.
 const LEAVES: &[&str] = &["trainyard-benches", "trainyard-examples", "trainyard-tests", "xtask"];

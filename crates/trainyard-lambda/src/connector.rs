@@ -121,7 +121,7 @@ impl LambdaLabsConnector {
     /// The way to a machine, with its address as far as Lambda tells one.
     async fn way(&self, order: &OrderName) -> Result<Way, ConnectorError> {
         let way = self.machines.way(order)?;
-        if way.tunnel.address().is_some() || self.machines.was_listed_within(LISTING_GOOD_FOR) {
+        if way.tunnel.address().is_some() || self.machines.was_listed_within(order, LISTING_GOOD_FOR) {
             return Ok(way);
         }
         self.list().await?;
@@ -235,7 +235,7 @@ impl Connector for LambdaLabsConnector {
         let choice = Choice::of(order)?;
         let types = self.api.instance_types().await.map_err(ConnectorError::of_a_reading)?;
         let price: Money = map::price_now(&types, &choice, order.resources.max_price_per_hour)?;
-        let arch = types.get(&choice.instance_type).and_then(|entry| map::arch(&entry.instance_type));
+        let arch = types.0.get(&choice.instance_type).and_then(|entry| map::arch(&entry.instance_type));
         let arch = arch.ok_or_else(|| {
             let text = format!("the processor of {} is none that is known", choice.instance_type);
             ConnectorError::refused(ErrorKind::Invalid, text)
@@ -338,8 +338,8 @@ impl Connector for LambdaLabsConnector {
         };
         let types = self.api.instance_types().await;
         let now = types.map(|types| {
-            let there = types.values().filter(|entry| !entry.regions_with_capacity_available.is_empty());
-            format!("{} of {} types can be had now", there.count(), types.len())
+            let there = types.0.values().filter(|entry| !entry.regions_with_capacity_available.is_empty());
+            format!("{} of {} types can be had now", there.count(), types.0.len())
         });
         let keys = self.api.ssh_keys().await.map(|keys| format!("{} registered", keys.len()));
         let rights = vec![

@@ -105,10 +105,11 @@ impl Machines {
         *self.listed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
-    /// Whether the last good listing is younger than that.
-    pub(crate) fn was_listed_within(&self, time: Duration) -> bool {
+    /// Whether the last good listing is younger than that, and younger than what is known of the machine.
+    pub(crate) fn was_listed_within(&self, order: &OrderName, time: Duration) -> bool {
         let listed = *self.listed.lock().unwrap_or_else(PoisonError::into_inner);
-        listed.is_some_and(|then| then.elapsed() < time)
+        let since = self.known().get(order).map(|machine| machine.since);
+        listed.is_some_and(|then| then.elapsed() < time && since.is_none_or(|since| since < then))
     }
 
     /// Whether a machine is younger, to this process, than a listing may lag.

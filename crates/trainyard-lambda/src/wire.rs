@@ -16,8 +16,23 @@ pub(crate) struct Data<T> {
     pub(crate) data: T,
 }
 
-/// `GET /instance-types`: by name, those without capacity too.
-pub(crate) type InstanceTypes = BTreeMap<String, InstanceTypeEntry>;
+/// `GET /instance-types`: by name, those without capacity too. One that cannot be read is left out: it is not for rent then,
+/// and the others are.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct InstanceTypes(pub(crate) BTreeMap<String, InstanceTypeEntry>);
+
+impl<'de> Deserialize<'de> for InstanceTypes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<InstanceTypes, D::Error> {
+        let all = BTreeMap::<String, Value>::deserialize(deserializer)?;
+        let some = !all.is_empty();
+        let entry = |(name, value)| Some((name, InstanceTypeEntry::deserialize(value).ok()?));
+        let read: BTreeMap<String, InstanceTypeEntry> = all.into_iter().filter_map(entry).collect();
+        if some && read.is_empty() {
+            return Err(D::Error::custom("none of the instance types can be read"));
+        }
+        Ok(InstanceTypes(read))
+    }
+}
 
 /// A type and where it can be had.
 #[derive(Debug, Clone, Deserialize)]

@@ -34,7 +34,7 @@ impl Choice {
 
 /// Everything that can be had now on a processor there is an agent for, cheapest first.
 pub(crate) fn offers(types: &InstanceTypes, arches: &[Arch]) -> Vec<Offer> {
-    let mut offers: Vec<Offer> = types.values().flat_map(|entry| of_type(entry, arches)).collect();
+    let mut offers: Vec<Offer> = types.0.values().flat_map(|entry| of_type(entry, arches)).collect();
     offers.sort_by(|one, other| (one.price_per_hour, &one.id).cmp(&(other.price_per_hour, &other.id)));
     offers
 }
@@ -100,6 +100,7 @@ pub(crate) fn price_now(
         entry.regions_with_capacity_available.iter().any(|region| region.name == choice.region)
     };
     let price = types
+        .0
         .get(&choice.instance_type)
         .filter(here)
         .and_then(|entry| cents(entry.instance_type.price_cents_per_hour));

@@ -38,6 +38,7 @@ fn types() -> InstanceTypes {
         "gpu_1x_gh200": entry(kind("gpu_1x_gh200", "GH200 (96 GB)", json!(229), 1, Value::Null), &["us-east-3"]),
         "gpu_1x_new": entry(kind("gpu_1x_new", "X1 (32 GB)", json!(99), 1, json!("riscv64")), &["us-east-3"]),
         "cpu_4x_general": entry(kind("cpu_4x_general", "N/A", json!(10), 0, Value::Null), &["us-east-1"]),
+        "surprise": { "of": "the service" },
         "gpu_1x_rtx6000": {
             "instance_type": kind("gpu_1x_rtx6000", "RTX 6000 (24 GB)", json!(69), 1, Value::Null),
             "regions_with_capacity_available": null,
