@@ -104,6 +104,14 @@ impl LocalConnector {
         self.started().contains_key(order)
     }
 
+    /// Whether no agent of an order runs, as far as one ever did.
+    fn is_over(&self, order: &OrderName) -> bool {
+        match self.started().get_mut(order) {
+            Some((_, child)) => child.try_wait().is_ok_and(|exit| exit.is_some()),
+            None => self.machines.alive(order).is_none(),
+        }
+    }
+
     /// Ends the agent, kindly at first, and everything that bears the order's mark.
     async fn end(&self, order: &OrderName) -> Result<(), ConnectorError> {
         let process = self.machines.alive(order);
@@ -238,9 +246,9 @@ impl Connector for LocalConnector {
             .map_err(|error| internal("reading the directory of agents").because(error))?;
         let ours = orders.into_iter().filter(|order| order.installation() == owner.as_str());
         ours.map(|order| {
-            let alive = self.is_ours(&order) || self.machines.alive(&order).is_some();
             // A directory whose agent is gone is listed too, so that it is cleared away.
-            let phase = if alive { MachinePhase::Up } else { MachinePhase::Unknown("dead".to_owned()) };
+            let dead = || MachinePhase::Unknown("dead".to_owned());
+            let phase = if self.is_over(&order) { dead() } else { MachinePhase::Up };
             Ok(observation(&order, machine_id(&order)?, phase, (self.now)()))
         })
         .collect()
@@ -251,11 +259,7 @@ impl Connector for LocalConnector {
         order: &OrderName,
         id: &ProviderJobId,
     ) -> Result<MachineObservation, ConnectorError> {
-        let exited = match self.started().get_mut(order) {
-            Some((_, child)) => child.try_wait().is_ok_and(|exit| exit.is_some()),
-            None => self.machines.alive(order).is_none(),
-        };
-        let phase = if exited { MachinePhase::Gone } else { MachinePhase::Up };
+        let phase = if self.is_over(order) { MachinePhase::Gone } else { MachinePhase::Up };
         Ok(observation(order, id.clone(), phase, (self.now)()))
     }
 
