@@ -1,0 +1,1 @@
+//! Nothing but tests: they are in `main.rs`.

@@ -1,0 +1,49 @@
+//! The test kit for connectors, run for every provider that ships: `local` with real agents, the clouds over the
+//! simulator.
+//!
+//! The program is its own agent on the machines; that is why it has a `main` and no harness. Arguments select: the name
+//! of a provider runs that one only, any other word the cases whose name holds it.
+
+#![expect(
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test stops at the first thing that is not as it must be"
+)]
+
+mod local;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use trainyard_domain::Timestamp;
+use trainyard_testkit::connector::{ConnectorHarness, Summary, run_all};
+
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    if let Some(code) = trainyard_agent::entry(&arguments) {
+        return code;
+    }
+    let words = arguments[1..].iter().filter_map(|word| word.to_str()).filter(|word| !word.starts_with('-'));
+    let (names, cases): (Vec<String>, Vec<String>) =
+        words.map(str::to_owned).partition(|word| harnesses().iter().any(|(name, _)| name == word));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    let mut failed = 0;
+    for (name, harness) in
+        harnesses().into_iter().filter(|(name, _)| names.is_empty() || names.iter().any(|it| it == name))
+    {
+        println!("\n{name}");
+        let summary: Summary = runtime.block_on(run_all(harness.as_ref(), &cases));
+        failed += summary.failed.len();
+    }
+    ExitCode::from(u8::from(failed > 0))
+}
+
+fn harnesses() -> Vec<(&'static str, Box<dyn ConnectorHarness>)> {
+    vec![("local", Box::new(local::Local))]
+}
+
+/// The clock that observations are read by.
+fn now() -> Timestamp {
+    Timestamp::UNIX_EPOCH + std::time::UNIX_EPOCH.elapsed().expect("a time after 1970")
+}
