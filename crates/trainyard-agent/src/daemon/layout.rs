@@ -51,6 +51,16 @@ impl Layout {
         self.root.join("output")
     }
 
+    /// The virtual environment of the packages that a job asks for.
+    pub(crate) fn venv_dir(&self) -> PathBuf {
+        self.root.join("venv")
+    }
+
+    /// What makes and fills it.
+    pub(crate) fn requirements_program(&self) -> PathBuf {
+        self.root.join("requirements.py")
+    }
+
     /// Scratch of what is fetched.
     pub(crate) fn fetch_dir(&self) -> PathBuf {
         self.root.join("fetch")
@@ -107,6 +117,7 @@ impl Layout {
             self.output_dir(),
             self.watch_dir(),
             self.fetch_dir(),
+            self.venv_dir(),
             self.metrics_file(),
             self.failure_file(),
             self.log(),

@@ -25,6 +25,7 @@ mod output;
 mod place;
 mod prepare;
 mod refusal;
+mod requirements;
 mod routes;
 mod side;
 mod sources;

@@ -12,6 +12,7 @@ use super::agent::Agent;
 use super::attempt::{Attempt, Start};
 use super::environment;
 use super::place;
+use super::requirements::{self, InstallStep};
 use super::unpack::{UnpackError, unpack};
 use crate::warden::{Plan, Step};
 
@@ -146,6 +147,10 @@ fn environment(
     for (name, value) in &start.secrets {
         all.push((name.as_str().to_owned(), value.expose_secret().to_owned()));
     }
+    if !start.spec.environment.requirements.is_empty() {
+        let first = requirements::environment(layout, &all);
+        all.extend(first);
+    }
     let hooks = attempt.sources().environment(&all);
     all.extend(hooks);
     all.extend(datasets);
@@ -175,17 +180,23 @@ fn steps(agent: &Agent, start: &Start, directory: &Path, resumes: bool) -> Resul
     };
     let environment = &start.spec.environment;
     let mut steps: Vec<Step> = Vec::new();
+    let packages = match environment.requirements.as_slice() {
+        [] => None,
+        [..] => {
+            let written = requirements::steps(agent.layout());
+            Some(written.map_err(|error| PrepareError::Place("the installer".to_owned(), error))?)
+        }
+    };
+    let titled = |(title, program, arguments): &InstallStep| {
+        step(Some((*title).to_owned()), program, arguments.clone())
+    };
+    steps.extend(packages.iter().map(|[make, _]| titled(make)));
     let setups = environment.setup.len();
     for (i, command) in environment.setup.iter().enumerate() {
         let title = format!("setup command {} of {setups}", i + 1);
         steps.push(step(Some(title), "sh", vec!["-c".to_owned(), command.clone()]));
     }
-    if !environment.requirements.is_empty() {
-        let pip = ["-m", "pip", "install", "--disable-pip-version-check", "--no-input"];
-        let arguments =
-            pip.iter().map(|&word| word.to_owned()).chain(environment.requirements.iter().cloned());
-        steps.push(step(Some("installing the requirements".to_owned()), "python3", arguments.collect()));
-    }
+    steps.extend(packages.iter().map(|[_, install]| titled(install)));
     steps.push(match start.spec.trainer_kind() {
         TrainerKind::Builtin | TrainerKind::Peft => {
             let program = agent.trainer().map_or_else(super::held::own_program, |path| text(path));

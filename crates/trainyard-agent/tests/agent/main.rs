@@ -12,6 +12,7 @@ mod boot;
 mod ending;
 mod inputs;
 mod output;
+mod packages;
 mod rig;
 mod running;
 mod signing;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         .collect();
     let all = [
         alone::TESTS,
+        packages::TESTS,
         beside::TESTS,
         boot::TESTS,
         running::TESTS,
