@@ -118,6 +118,11 @@ impl Installation {
         self.derive(b"trainyard agent signing key v1")
     }
 
+    /// What the SSH keys are made from that open rented machines and that those machines show.
+    pub fn ssh_seed(&self) -> [u8; 32] {
+        self.derive(b"trainyard machine SSH keys v1")
+    }
+
     /// The key that seals secrets at rest.
     pub(crate) fn sealing_key(&self) -> [u8; 32] {
         self.derive(b"trainyard secret sealing key v1")

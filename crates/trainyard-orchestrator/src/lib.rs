@@ -30,12 +30,14 @@ mod view;
 mod watch;
 
 pub use clock::{Clock, SystemClock};
-pub use commands::{InputStatus, PauseMode, TokenCheck, create_token};
+pub use commands::{InputStatus, PauseMode, ProviderCheck, TokenCheck, create_token};
 pub use error::{Error, ErrorKind};
 pub use feed::EventStream;
 pub use installation::{Installation, InstallationError};
 pub use orchestrator::{Orchestrator, Parts};
 pub use policy::Policy;
+/// What the server shows of a machine.
+pub use trainyard_connector::{ExecOutput, SshTarget};
 pub use view::{
     ArtifactView, Cancelled, Estimate, FileCheck, JobPatch, JobView, LogChunk, NewToken, OfferFilter,
     OfferView, OffersOf, OffersView, ProviderView, SharedEvent, StreamEnd, Submitted, Validation,

@@ -1,6 +1,8 @@
 //! Everything the server can be told, each limit with its unit.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -16,6 +18,8 @@ pub struct ServerConfig {
     pub allowed_hosts: Vec<String>,
     /// Further good values of `Origin`, whole: `https://app.example.org`. They get CORS headers.
     pub allowed_origins: Vec<String>,
+    /// The agent's binaries that machines may fetch from `/agent/{sha256}`, by that digest in lower case.
+    pub agents: BTreeMap<String, PathBuf>,
     /// Threads that serve connections.
     pub workers: usize,
     /// Limits of request bodies.
@@ -88,6 +92,7 @@ impl Default for ServerConfig {
             public_url: None,
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
+            agents: BTreeMap::new(),
             workers: 2,
             body: BodyLimits::default(),
             connections: ConnectionLimits::default(),
@@ -140,6 +145,7 @@ impl std::fmt::Debug for ServerConfig {
             .field("public_url", &self.public_url)
             .field("allowed_hosts", &self.allowed_hosts)
             .field("allowed_origins", &self.allowed_origins)
+            .field("agents", &self.agents)
             .field("workers", &self.workers)
             .field("body", &self.body)
             .field("connections", &self.connections)

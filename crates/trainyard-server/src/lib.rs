@@ -10,6 +10,7 @@ mod config;
 mod downsample;
 mod endpoints;
 mod error;
+mod file_body;
 mod guard;
 mod middleware;
 mod openapi;

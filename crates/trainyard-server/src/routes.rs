@@ -33,6 +33,7 @@ pub(crate) fn configure(config: &mut ServiceConfig) {
     at("/openapi.json", vec![get(web::to(openapi_json::handle))]);
     at("/docs", vec![get(web::to(docs::handle))]);
     at("/docs/{file:.*}", vec![get(web::to(docs::handle))]);
+    at("/agent/{sha256}", vec![get(web::to(agent::handle)), head(web::to(agent::handle))]);
     at("/", vec![get(web::to(root::handle))]);
 }
 
@@ -55,6 +56,8 @@ fn jobs(config: &mut ServiceConfig) {
     at("/{job_id}/pause", vec![post(web::to(pause::handle))]);
     at("/{job_id}/resume", vec![post(web::to(resume::handle))]);
     at("/{job_id}/clone", vec![post(web::to(clone_job::handle))]);
+    at("/{job_id}/exec", vec![post(web::to(exec::handle))]);
+    at("/{job_id}/ssh", vec![get(web::to(ssh::handle))]);
     at("/{job_id}/validate", vec![post(web::to(validate::handle))]);
     at("/{job_id}/download-artifact", vec![post(web::to(download_artifact::handle))]);
     at("/{job_id}/verify-artifact", vec![post(web::to(verify_artifact::handle))]);

@@ -1,7 +1,9 @@
 //! Commands: what users ask. They record wishes and read what is stored; none calls a provider.
 
 mod artifact;
+mod beside;
 mod change;
+mod check;
 mod create;
 mod events;
 mod inputs;
@@ -14,6 +16,7 @@ mod tokens;
 mod validate;
 
 pub(crate) use change::forget_files;
+pub use check::ProviderCheck;
 pub use inputs::InputStatus;
 pub use lifecycle::PauseMode;
 pub(crate) use tokens::TokenCache;

@@ -4,7 +4,6 @@
 //! `Repr-Digest`, the digest of the whole file, goes with a range too.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 
 use actix_web::body::SizedStream;
 use actix_web::http::header::{self, HeaderMap};
@@ -14,18 +13,15 @@ use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use futures_core::Stream;
 use futures_util::stream;
 use trainyard_domain::ArtifactFile;
 
 use super::{Answer, job_id};
 use crate::error::ApiError;
+use crate::file_body::chunks;
 use crate::query::Query;
 use crate::range::{Wanted, etag_matches, wanted};
 use crate::state::AppState;
-
-/// Bytes read at once: large enough that the thread hop does not matter.
-const CHUNK_BYTES: u64 = 256 * 1024;
 
 /// One file of the artifact.
 #[utoipa::path(
@@ -126,23 +122,4 @@ fn send(
         return response.body(SizedStream::new(length, stream::empty::<Result<Bytes, std::io::Error>>()));
     }
     response.body(SizedStream::new(length, Box::pin(chunks(file, from, length))))
-}
-
-/// The bytes, read on threads that may block. Ends in an error where the file is shorter than it was, so that the
-/// client sees a broken download and not a short file.
-fn chunks(file: File, from: u64, length: u64) -> impl Stream<Item = std::io::Result<Bytes>> {
-    stream::try_unfold((file, from, length), |(mut file, at, left)| async move {
-        if left == 0 {
-            return Ok(None);
-        }
-        let read = move || {
-            file.seek(SeekFrom::Start(at))?;
-            let mut chunk = vec![0; usize::try_from(left.min(CHUNK_BYTES)).unwrap_or(usize::MAX)];
-            file.read_exact(&mut chunk)?;
-            Ok::<_, std::io::Error>((file, chunk))
-        };
-        let (file, chunk) = tokio::task::spawn_blocking(read).await.map_err(std::io::Error::other)??;
-        let n = chunk.len() as u64;
-        Ok(Some((Bytes::from(chunk), (file, at + n, left - n))))
-    })
 }

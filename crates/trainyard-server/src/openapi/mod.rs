@@ -39,7 +39,7 @@ impl ToSchema for JobRequest {
         e::create_job::handle, e::list_jobs::handle, e::get_job::handle, e::patch_job::handle, e::delete_job::handle,
         e::status::handle, e::submit::handle, e::cancel::handle, e::pause::handle, e::resume::handle,
         e::clone_job::handle, e::validate::handle, e::download_artifact::handle, e::verify_artifact::handle,
-        e::artifact_file::handle, e::metrics::handle, e::logs::handle, e::events::handle, e::notifications::handle,
+        e::agent::handle, e::exec::handle, e::ssh::handle, e::artifact_file::handle, e::metrics::handle, e::logs::handle, e::events::handle, e::notifications::handle,
         e::websocket::handle, e::estimates::handle, e::put_input::handle, e::head_input::handle,
         e::list_secrets::handle, e::put_secret::handle, e::delete_secret::handle, e::providers::handle,
         e::offers::handle, e::resources::handle, e::healthz::handle, e::readyz::handle, e::prometheus::handle,

@@ -3,6 +3,7 @@
 //! without changing ours.
 
 mod artifact;
+mod beside;
 mod error;
 mod event;
 mod inputs;
@@ -19,6 +20,7 @@ mod time;
 mod validation;
 
 pub(crate) use artifact::{ArtifactAnswer, VerifyAnswer};
+pub(crate) use beside::{ExecAnswer, ExecRequest, SshAnswer};
 pub(crate) use error::ErrorBody;
 pub(crate) use event::{EventsAnswer, Message, NotificationWire, NotificationsAnswer, encode};
 pub(crate) use inputs::InputAnswer;
