@@ -5,6 +5,7 @@
 //! of public keys. A machine's host key travels in its order and opens nothing.
 
 use aws_lc_rs::hmac;
+use secrecy::SecretString;
 use sha2::{Digest, Sha256};
 use trainyard_connector::ConnectorError;
 use trainyard_connector::ssh::SshKey;
@@ -16,6 +17,14 @@ const USER_LABEL: &str = "trainyard lambda ssh user key v1";
 const HOST_LABEL: &str = "trainyard lambda ssh host key v1 ";
 /// Digits of the digest in the key's name: enough that another key has another name.
 const DIGEST_DIGITS: usize = 12;
+
+/// The private key that opens an installation's machines at Lambda, in OpenSSH's form, for a person who logs in.
+///
+/// # Errors
+/// Where the cryptography library refuses the seed, which it does for none known.
+pub fn user_key(seed: &[u8; 32]) -> Result<SecretString, ConnectorError> {
+    Ok(SshKey::from_seed(&derive(seed, USER_LABEL))?.private()?)
+}
 
 /// The installation's SSH keys.
 #[derive(Clone)]

@@ -27,3 +27,4 @@ mod wire;
 
 pub use config::{Auth, DEFAULT_IMAGE_FAMILY, DEFAULT_URL, LambdaConfig, usual_paces};
 pub use connector::LambdaLabsConnector;
+pub use keys::user_key;
