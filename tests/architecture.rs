@@ -32,14 +32,20 @@ const ARROWS: &[(&str, &[&str])] = &[
             "trainyard-agent",
             "trainyard-connector",
             "trainyard-domain",
+            "trainyard-lambda",
             "trainyard-local",
             "trainyard-orchestrator",
+            "trainyard-runpod",
             "trainyard-storage",
             "trainyard-trainer",
+            "trainyard-vastai",
         ],
     ),
     ("trainyard-server", &["trainyard-domain", "trainyard-orchestrator", "trainyard-storage"]),
-    ("trainyard-cli", &["trainyard", "trainyard-server", "trainyard-agent", "trainyard-trainer"]),
+    (
+        "trainyard-cli",
+        &["trainyard", "trainyard-server", "trainyard-agent", "trainyard-simulator", "trainyard-trainer"],
+    ),
 ];
 
 /// What tests of a crate may import beside that.

@@ -3,11 +3,18 @@
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+#[cfg(feature = "lambda")]
+use trainyard::LambdaOptions;
+#[cfg(feature = "runpod")]
+use trainyard::RunPodOptions;
+#[cfg(feature = "vastai")]
+use trainyard::VastOptions;
+use trainyard::connector::Arch;
 use trainyard::orchestrator::Policy;
-use trainyard::{Config, LocalOptions, Orchestrator};
+use trainyard::{AgentOptions, Clouds, Config, LocalOptions, Orchestrator};
 use trainyard_server::{Bound, Server, ServerConfig};
 
-use crate::config::Settings;
+use crate::config::{Key, ProvidersSection, Settings};
 use crate::exit::Failure;
 
 /// How long what is under way may take at shutdown.
@@ -26,6 +33,10 @@ pub(crate) fn bind(settings: &Settings, prometheus: Option<PrometheusHandle>) ->
         config.body.upload_bytes_max = most;
     }
     config.prometheus = prometheus;
+    if settings.server.public_url.is_some() {
+        config.agents = trainyard::agents_to_serve(&agent(settings)?)
+            .map_err(|error| Failure::failed("the agent cannot be served to machines").because(&error))?;
+    }
     Server::bind(config).map_err(|error| Failure::of(&error).hint("`--listen 127.0.0.1:0` takes a free port"))
 }
 
@@ -39,14 +50,69 @@ pub(crate) async fn open(settings: &Settings) -> Result<Orchestrator, Failure> {
         ..LocalOptions::default()
     });
     config.allowed_paths.clone_from(&settings.inputs.allowed_paths);
-    config.policy = policy(settings);
+    config.policy = policy(settings)?;
+    config.clouds = clouds(settings)?;
     trainyard::open(config).await.map_err(|error| {
         Failure::failed(format!("the data directory `{}` cannot be used", settings.data.display()))
             .because(&error)
     })
 }
 
-fn policy(settings: &Settings) -> Policy {
+/// The clouds that have a key.
+fn clouds(settings: &Settings) -> Result<Clouds, Failure> {
+    let (ProvidersSection { runpod, lambda, vastai }, keys) = (&settings.providers, &settings.keys);
+    let read = |key: &Option<Key>| key.as_ref().map(Key::read).transpose();
+    Ok(Clouds {
+        agent: agent(settings)?,
+        #[cfg(feature = "runpod")]
+        runpod: read(&keys.runpod)?.map(|key| RunPodOptions {
+            key,
+            url: runpod.url.clone(),
+            proxy_url: runpod.proxy_url.clone(),
+            image: runpod.image.clone(),
+            community: runpod.community.unwrap_or(false),
+        }),
+        #[cfg(feature = "lambda")]
+        lambda: read(&keys.lambda)?.map(|key| LambdaOptions {
+            key,
+            url: lambda.url.clone(),
+            ssh_port: lambda.ssh_port,
+            strict_host_keys: lambda.strict_host_keys.unwrap_or(false),
+            image_family: lambda.image_family.clone(),
+        }),
+        #[cfg(feature = "vastai")]
+        vastai: read(&keys.vastai)?.map(|key| VastOptions {
+            key,
+            url: vastai.url.clone(),
+            image: vastai.image.clone(),
+            min_reliability: vastai.min_reliability,
+        }),
+    })
+}
+
+/// How the agent reaches a machine.
+fn agent(settings: &Settings) -> Result<AgentOptions, Failure> {
+    let said = &settings.agent;
+    let fetch = match (&said.url, &said.sha256) {
+        (Some(url), Some(sha256)) => Some((url.clone(), sha256.clone())),
+        (None, None) => None,
+        _ => {
+            return Err(Failure::usage("`agent.url` and `agent.sha256` go together")
+                .hint("`sha256sum FILE` prints the digest of what lies at the URL"));
+        }
+    };
+    let mut binaries = std::collections::BTreeMap::new();
+    for (word, path) in &said.path {
+        let arch = Arch::parse(word).ok_or_else(|| {
+            Failure::usage(format!("`{word}` under `agent.path` is no processor we know"))
+                .hint("write x86_64 or aarch64")
+        })?;
+        binaries.insert(arch, path.clone());
+    }
+    Ok(AgentOptions { fetch, public_url: settings.server.public_url.clone(), binaries })
+}
+
+fn policy(settings: &Settings) -> Result<Policy, Failure> {
     let mut policy = Policy::default();
     let days = |days: u64| Duration::from_secs(days.saturating_mul(DAY_S));
     let (inputs, retention, limits) = (&settings.inputs, &settings.retention, &settings.limits);
@@ -57,7 +123,8 @@ fn policy(settings: &Settings) -> Policy {
     policy.max_duration_s = limits.max_duration_s;
     policy.artifact_bytes_max = limits.artifact_max_bytes.unwrap_or(policy.artifact_bytes_max);
     policy.log_bytes_max = limits.log_max_bytes.unwrap_or(policy.log_bytes_max);
-    policy
+    //PRICE
+    Ok(policy)
 }
 
 /// Collects what is measured, for `/metrics`. Once per process, on its runtime.
@@ -90,7 +157,7 @@ mod tests {
             ("TRAINYARD_LIMITS_MAX_DURATION_S", "60"),
         ];
         let settings = Settings::load(&ConfigArgs::default(), &Environment::of(&variables)).unwrap();
-        let policy = policy(&settings);
+        let policy = policy(&settings).unwrap();
         assert_eq!(policy.jobs_kept, Some(Duration::from_secs(172_800)));
         assert_eq!((policy.input_bytes_max, policy.max_duration_s), (7, Some(60)));
         assert_eq!(policy.telemetry_kept, Policy::default().telemetry_kept, "what is not said stays");

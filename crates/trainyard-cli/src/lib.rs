@@ -15,6 +15,7 @@ mod follow;
 mod job_spec;
 mod log;
 mod out;
+mod own_server;
 mod pack;
 mod parent;
 mod progress;

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use trainyard_connector::Connector;
 use trainyard_orchestrator::{Clock, Policy, SystemClock};
 
+use crate::Clouds;
+
 /// What [`open`](crate::open) wires. `Debug` shows no secret: there is none in it.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -13,6 +15,8 @@ pub struct Config {
     pub data: PathBuf,
     /// This machine as a provider; none leaves it out. Without the feature `local` it is not looked at.
     pub local: Option<LocalOptions>,
+    /// Where machines are rented.
+    pub clouds: Clouds,
     /// Further providers, each under its own name.
     pub connectors: Vec<Arc<dyn Connector>>,
     /// Directories of this machine that `path:` sources of jobs may lie under.
@@ -49,6 +53,7 @@ impl Config {
         Config {
             data: data.into(),
             local: Some(LocalOptions::default()),
+            clouds: Clouds::default(),
             connectors: Vec::new(),
             allowed_paths: Vec::new(),
             policy: Policy::default(),

@@ -36,22 +36,37 @@
 //!
 //! # Features
 //!
-//! `local` (this machine as a provider) and `sqlite` are on by default, `agent` comes with `local`; `trainer` adds
-//! the built-in trainer and is left out by default, since it is large.
+//! `local` (this machine as a provider) and `sqlite` are on by default, `agent` comes with `local`. `runpod`, `lambda` and
+//! `vastai` each add the cloud of that name; `trainer` adds the built-in trainer and is left out by default, since it
+//! is large.
 
+mod clouds;
 mod config;
 #[cfg(feature = "agent")]
 mod hook;
 #[cfg(feature = "sqlite")]
 mod open;
+#[cfg(feature = "rented")]
+mod rented;
 #[cfg(feature = "sqlite")]
 mod tokens;
 
+#[cfg(feature = "lambda")]
+pub use clouds::LambdaOptions;
+#[cfg(feature = "runpod")]
+pub use clouds::RunPodOptions;
+#[cfg(feature = "vastai")]
+pub use clouds::VastOptions;
+pub use clouds::{AgentOptions, Clouds};
 pub use config::{Config, LocalOptions};
 #[cfg(feature = "agent")]
 pub use hook::agent_entry;
 #[cfg(feature = "sqlite")]
 pub use open::{OpenError, open};
+#[cfg(feature = "lambda")]
+pub use rented::machine_ssh_key;
+#[cfg(feature = "rented")]
+pub use rented::{CloudError, agents_to_serve};
 #[cfg(feature = "sqlite")]
 pub use tokens::TokenFile;
 

@@ -29,6 +29,10 @@ pub enum OpenError {
     #[cfg(feature = "local")]
     #[error("the running program's path cannot be told, so it cannot be executed as an agent")]
     Executable(#[source] std::io::Error),
+    /// A cloud.
+    #[cfg(feature = "rented")]
+    #[error(transparent)]
+    Cloud(#[from] crate::CloudError),
     /// The orchestrator.
     #[error(transparent)]
     Orchestrator(#[from] trainyard_orchestrator::Error),
@@ -51,6 +55,7 @@ pub async fn open(config: Config) -> Result<Orchestrator, OpenError> {
     let installation = Installation::open(&data, config.clock.as_ref())?;
     let mut connectors = config.connectors.clone();
     connectors.extend(local(&config, &data, &installation)?);
+    connectors.extend(rented(&config, &installation)?);
     let parts = Parts {
         storage: Arc::new(storage),
         artifacts: DiskArtifacts::open(data.join("artifacts")).await?,
@@ -88,4 +93,14 @@ fn local(
 #[cfg(not(feature = "local"))]
 fn local(_: &Config, _: &Path, _: &Installation) -> Result<Option<Arc<dyn Connector>>, OpenError> {
     Ok(None)
+}
+
+#[cfg(feature = "rented")]
+fn rented(config: &Config, installation: &Installation) -> Result<Vec<Arc<dyn Connector>>, OpenError> {
+    Ok(crate::rented::connectors(&config.clouds, installation)?)
+}
+
+#[cfg(not(feature = "rented"))]
+fn rented(_: &Config, _: &Installation) -> Result<Vec<Arc<dyn Connector>>, OpenError> {
+    Ok(Vec::new())
 }

@@ -159,6 +159,11 @@ impl AgentSupply {
         self.inner.agents.values().find(|agent| agent.sha256 == *sha256)?.path.as_deref()
     }
 
+    /// Every binary that is at hand here, with its digest.
+    pub fn binaries(&self) -> impl Iterator<Item = (Sha256, &Path)> {
+        self.inner.agents.values().filter_map(|agent| Some((agent.sha256, agent.path.as_deref()?)))
+    }
+
     /// The key that commands the agents.
     pub fn key(&self) -> &SigningKey {
         &self.inner.key

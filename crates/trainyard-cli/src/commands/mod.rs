@@ -5,6 +5,8 @@ mod cancel;
 mod clone;
 mod completions;
 mod delete;
+mod doctor;
+mod exec;
 mod jobs;
 mod logs;
 mod metrics;
@@ -17,6 +19,9 @@ mod resume;
 mod run;
 mod secret;
 mod serve;
+mod sim;
+#[cfg(feature = "lambda")]
+mod ssh;
 mod status;
 mod submit;
 mod token;
@@ -42,6 +47,8 @@ pub(crate) struct Cli {
 enum Command {
     Quickstart(quickstart::Args),
     Serve(serve::Args),
+    Sim(sim::Args),
+    Doctor(doctor::Args),
     Run(run::Args),
     Submit(submit::Args),
     Jobs(jobs::Args),
@@ -55,6 +62,9 @@ enum Command {
     Clone(clone::Args),
     Delete(delete::Args),
     Validate(validate::Args),
+    Exec(exec::Args),
+    #[cfg(feature = "lambda")]
+    Ssh(ssh::Args),
     Artifact(artifact::Args),
     Offers(offers::Args),
     Providers(providers::Args),
@@ -70,6 +80,8 @@ impl Cli {
         match self.command {
             Command::Quickstart(args) => server(quickstart::run(args, Environment::read())),
             Command::Serve(args) => server(serve::run(args, Environment::read())),
+            Command::Sim(args) => server(sim::run(args)),
+            Command::Doctor(args) => server(doctor::run(args, Environment::read())),
             Command::Run(args) => client(run::run(args)),
             Command::Submit(args) => client(submit::run(args)),
             Command::Jobs(args) => client(jobs::run(args)),
@@ -83,6 +95,9 @@ impl Cli {
             Command::Clone(args) => client(clone::run(args)),
             Command::Delete(args) => client(delete::run(args)),
             Command::Validate(args) => client(validate::run(args)),
+            Command::Exec(args) => client(exec::run(args)),
+            #[cfg(feature = "lambda")]
+            Command::Ssh(args) => client(ssh::run(args)),
             Command::Artifact(args) => client(artifact::run(args)),
             Command::Offers(args) => client(offers::run(args)),
             Command::Providers(args) => client(providers::run(args)),
@@ -183,6 +198,6 @@ mod tests {
             })
             .map(|command| command.get_name().to_owned())
             .collect();
-        assert_eq!(without, ["serve", "completions"]);
+        assert_eq!(without, ["serve", "sim", "completions"]);
     }
 }

@@ -5,19 +5,17 @@
 
 use std::path::{Path, PathBuf};
 
-use secrecy::SecretString;
 use serde_json::{Map, Value, json};
-use trainyard::Orchestrator;
 use trainyard::trainer::{EXAMPLE_DATASET, quickstart_hyperparameters};
 
 use super::submit::{create, submit};
 use crate::client::{Api, Artifact, JobEvent, VERIFY_MAX, Verification, value_f64};
 use crate::config::{ConfigArgs, Environment, Settings};
-use crate::embedded::{SHUTDOWN_GRACE, bind, open};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::follow::{FollowOptions, Followed, follow, say_ended};
 use crate::job_spec::upload_file;
 use crate::out::{Out, note, size};
+use crate::own_server::with_own_server;
 
 /// Steps whose losses are averaged at the beginning and at the end.
 const WINDOW: usize = 10;
@@ -46,56 +44,7 @@ pub(crate) async fn run(args: Args, environment: Environment) -> Outcome {
     let flags =
         ConfigArgs { listen: Some("127.0.0.1:0".to_owned()), data: Some(args.dir.clone()), config: None };
     let settings = Settings::load(&flags, &environment)?;
-    let bound = bind(&settings, None)?;
-    let orchestrator = open(&settings).await.map_err(|failure| match failure.hint {
-        Some(_) => failure,
-        None => failure.hint("choose another directory with --dir"),
-    })?;
-    let url = bound.url();
-    note(format!("a server at {url} over {}", settings.data.display()));
-    let guest = Guest::let_in(&orchestrator, &url).await?;
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let serving = bound.run(orchestrator.clone(), async move {
-        // Sent or dropped: both end it.
-        let _ = stopped.await;
-    });
-    let training = async {
-        let outcome = train(&guest.api, &args, &settings.data).await;
-        guest.let_out(&orchestrator).await;
-        drop(stop);
-        outcome
-    };
-    let (served, outcome) = tokio::join!(serving, training);
-    orchestrator.shutdown(SHUTDOWN_GRACE).await;
-    served.map_err(|error| Failure::failed("the server ended").because(&error))?;
-    outcome
-}
-
-/// A client of our own server; where its directory has tokens it gets one for as long as it takes.
-struct Guest {
-    api: Api,
-    token: Option<String>,
-}
-
-impl Guest {
-    async fn let_in(orchestrator: &Orchestrator, url: &str) -> Result<Guest, Failure> {
-        let failed =
-            |error: trainyard::orchestrator::Error| Failure::failed("no token for ourselves").because(&error);
-        if orchestrator.tokens().await.map_err(failed)?.is_empty() {
-            return Ok(Guest { api: Api::at(url, None)?, token: None });
-        }
-        let made = orchestrator.create_token("quickstart").await.map_err(failed)?;
-        let token: &SecretString = &made.token;
-        Ok(Guest { api: Api::at(url, Some(token))?, token: Some(made.id) })
-    }
-
-    async fn let_out(&self, orchestrator: &Orchestrator) {
-        if let Some(id) = &self.token
-            && let Err(error) = orchestrator.revoke_token(id).await
-        {
-            note(format!("the token {id} was not revoked: {error}; `trainyard token revoke {id}` does it"));
-        }
-    }
+    with_own_server(&settings, "quickstart", async |api, _| train(api, &args, &settings.data).await).await
 }
 
 async fn train(api: &Api, args: &Args, data: &Path) -> Outcome {

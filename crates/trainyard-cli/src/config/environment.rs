@@ -5,16 +5,20 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::FileConfig;
+use super::{AgentSection, FileConfig, ProvidersSection};
 use crate::exit::Failure;
 
 /// The beginnings of variables that belong to the sections of the file: a typo after them is named.
-const SECTIONS: [&str; 5] = [
+const SECTIONS: [&str; 9] = [
     "TRAINYARD_SERVER_",
     "TRAINYARD_LOCAL_",
     "TRAINYARD_INPUTS_",
     "TRAINYARD_RETENTION_",
     "TRAINYARD_LIMITS_",
+    "TRAINYARD_AGENT_",
+    "TRAINYARD_RUNPOD_",
+    "TRAINYARD_LAMBDA_",
+    "TRAINYARD_VASTAI_",
 ];
 
 /// The environment as it was when the program started.
@@ -65,6 +69,9 @@ impl Environment {
         reader.put("TRAINYARD_LIMITS_MAX_DURATION_S", &mut config.limits.max_duration_s)?;
         reader.put("TRAINYARD_LIMITS_ARTIFACT_MAX_BYTES", &mut config.limits.artifact_max_bytes)?;
         reader.put("TRAINYARD_LIMITS_LOG_MAX_BYTES", &mut config.limits.log_max_bytes)?;
+        reader.put("TRAINYARD_LIMITS_MAX_PRICE_PER_HOUR", &mut config.limits.max_price_per_hour)?;
+        reader.agent(&mut config.agent)?;
+        reader.providers(&mut config.providers)?;
         reader.name_the_unknown()
     }
 }
@@ -96,6 +103,41 @@ impl Reader<'_> {
             *slot =
                 text.split(',').map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect();
         }
+    }
+
+    fn agent(&mut self, agent: &mut AgentSection) -> Result<(), Failure> {
+        self.put("TRAINYARD_AGENT_URL", &mut agent.url)?;
+        self.put("TRAINYARD_AGENT_SHA256", &mut agent.sha256)?;
+        let mut paths = Vec::new();
+        self.put_list("TRAINYARD_AGENT_PATH", &mut paths);
+        for pair in paths {
+            let (arch, path) = pair.split_once('=').ok_or_else(|| {
+                Failure::usage(format!(
+                    "the environment variable TRAINYARD_AGENT_PATH cannot be used: `{pair}`"
+                ))
+                .hint("write ARCHITECTURE=PATH, such as x86_64=/opt/trainyard")
+            })?;
+            agent.path.insert(arch.to_owned(), PathBuf::from(path));
+        }
+        Ok(())
+    }
+
+    fn providers(&mut self, providers: &mut ProvidersSection) -> Result<(), Failure> {
+        let ProvidersSection { runpod, lambda, vastai } = providers;
+        self.put("TRAINYARD_RUNPOD_URL", &mut runpod.url)?;
+        self.put("TRAINYARD_RUNPOD_PROXY_URL", &mut runpod.proxy_url)?;
+        self.put("TRAINYARD_RUNPOD_KEY_FILE", &mut runpod.key_file)?;
+        self.put("TRAINYARD_RUNPOD_IMAGE", &mut runpod.image)?;
+        self.put("TRAINYARD_RUNPOD_COMMUNITY", &mut runpod.community)?;
+        self.put("TRAINYARD_LAMBDA_URL", &mut lambda.url)?;
+        self.put("TRAINYARD_LAMBDA_KEY_FILE", &mut lambda.key_file)?;
+        self.put("TRAINYARD_LAMBDA_SSH_PORT", &mut lambda.ssh_port)?;
+        self.put("TRAINYARD_LAMBDA_STRICT_HOST_KEYS", &mut lambda.strict_host_keys)?;
+        self.put("TRAINYARD_LAMBDA_IMAGE_FAMILY", &mut lambda.image_family)?;
+        self.put("TRAINYARD_VASTAI_URL", &mut vastai.url)?;
+        self.put("TRAINYARD_VASTAI_KEY_FILE", &mut vastai.key_file)?;
+        self.put("TRAINYARD_VASTAI_IMAGE", &mut vastai.image)?;
+        self.put("TRAINYARD_VASTAI_MIN_RELIABILITY", &mut vastai.min_reliability)
     }
 
     fn name_the_unknown(&self) -> Result<(), Failure> {

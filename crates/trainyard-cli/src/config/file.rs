@@ -1,5 +1,6 @@
 //! The keys of `trainyard.toml`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -19,6 +20,8 @@ pub(crate) struct FileConfig {
     pub(crate) inputs: InputsSection,
     pub(crate) retention: RetentionSection,
     pub(crate) limits: LimitsSection,
+    pub(crate) agent: AgentSection,
+    pub(crate) providers: ProvidersSection,
 }
 
 /// `[server]`: how it is reached, and by whom.
@@ -77,6 +80,75 @@ pub(crate) struct LimitsSection {
     pub(crate) artifact_max_bytes: Option<u64>,
     /// Most of a log that is kept, in bytes.
     pub(crate) log_max_bytes: Option<u64>,
+    /// Most that a machine may cost per hour, in US dollars, whatever a job allows.
+    pub(crate) max_price_per_hour: Option<String>,
+}
+
+/// `[agent]`: how the agent reaches a rented machine.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct AgentSection {
+    /// Where machines fetch it from.
+    pub(crate) url: Option<String>,
+    /// The SHA-256 of what lies there.
+    pub(crate) sha256: Option<String>,
+    /// The Linux binaries to send, by architecture (`x86_64`, `aarch64`); by default the server's own for its own.
+    pub(crate) path: BTreeMap<String, PathBuf>,
+}
+
+/// `[providers.…]`: where machines are rented. A key is never written here.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ProvidersSection {
+    pub(crate) runpod: RunPodSection,
+    pub(crate) lambda: LambdaSection,
+    pub(crate) vastai: VastSection,
+}
+
+/// `[providers.runpod]`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RunPodSection {
+    /// The API's base URL.
+    pub(crate) url: Option<String>,
+    /// A file that holds the key.
+    pub(crate) key_file: Option<PathBuf>,
+    /// How a pod's port is reached, with `{pod}` and `{port}`.
+    pub(crate) proxy_url: Option<String>,
+    /// The container image of jobs that name none.
+    pub(crate) image: Option<String>,
+    /// Whether the hosts of the community are offered too.
+    pub(crate) community: Option<bool>,
+}
+
+/// `[providers.lambda]`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct LambdaSection {
+    /// The API's base URL.
+    pub(crate) url: Option<String>,
+    /// A file that holds the key.
+    pub(crate) key_file: Option<PathBuf>,
+    /// The port of SSH on its machines.
+    pub(crate) ssh_port: Option<u16>,
+    /// Whether a machine with another host key than the one it was given is refused.
+    pub(crate) strict_host_keys: Option<bool>,
+    /// The family of images that machines start with.
+    pub(crate) image_family: Option<String>,
+}
+
+/// `[providers.vastai]`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct VastSection {
+    /// The API's base URL.
+    pub(crate) url: Option<String>,
+    /// A file that holds the key.
+    pub(crate) key_file: Option<PathBuf>,
+    /// The container image of jobs that name none.
+    pub(crate) image: Option<String>,
+    /// Least reliability of a host, 0 to 1.
+    pub(crate) min_reliability: Option<f64>,
 }
 
 impl FileConfig {

@@ -5,6 +5,7 @@
 
 mod environment;
 mod file;
+mod keys;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -13,8 +14,10 @@ use crate::exit::Failure;
 
 pub(crate) use environment::Environment;
 pub(crate) use file::{
-    FileConfig, InputsSection, LimitsSection, LocalSection, RetentionSection, ServerSection,
+    AgentSection, FileConfig, InputsSection, LimitsSection, LocalSection, ProvidersSection, RetentionSection,
+    ServerSection,
 };
+pub(crate) use keys::{Key, Keys};
 
 /// The file that is read where none is named, if it is there.
 const FILE_NAME: &str = "trainyard.toml";
@@ -34,7 +37,7 @@ pub(crate) struct ConfigArgs {
 }
 
 /// Everything a server is told, from all four places.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug)]
 pub(crate) struct Settings {
     /// Where to listen.
     pub(crate) listen: SocketAddr,
@@ -50,6 +53,12 @@ pub(crate) struct Settings {
     pub(crate) retention: RetentionSection,
     /// What a job may ask for at most.
     pub(crate) limits: LimitsSection,
+    /// How the agent reaches a rented machine.
+    pub(crate) agent: AgentSection,
+    /// Where machines are rented.
+    pub(crate) providers: ProvidersSection,
+    /// The keys of the clouds.
+    pub(crate) keys: Keys,
 }
 
 impl Settings {
@@ -62,6 +71,7 @@ impl Settings {
             None => FileConfig::default(),
         };
         environment.apply(&mut config)?;
+        let keys = Keys::of(&config.providers, environment)?;
         let listen = args.listen.clone().or(config.listen).unwrap_or_else(|| "127.0.0.1:8000".to_owned());
         Ok(Settings {
             listen: address(&listen)?,
@@ -71,6 +81,9 @@ impl Settings {
             inputs: config.inputs,
             retention: config.retention,
             limits: config.limits,
+            agent: config.agent,
+            providers: config.providers,
+            keys,
         })
     }
 }
