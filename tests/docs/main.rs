@@ -18,6 +18,7 @@ mod shell;
 use std::path::{Path, PathBuf};
 
 use blocks::{Block, Kind};
+use trainyard_simulator::{Options, Simulator};
 use trainyard_tests::{Server, root};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_trainyard-under-test");
@@ -72,18 +73,49 @@ fn every_fence_says_what_it_is() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_page_does_what_it_says() {
     for page in pages() {
         let blocks = blocks(&page);
         if blocks.iter().any(|block| block.kind.needs_server()) {
-            let server = Server::start(BINARY, &[]);
-            run(&page, &blocks, &server).await;
+            let clouds = Clouds::of(&blocks).await;
+            let variables: Vec<(&str, &str)> =
+                clouds.variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            let server = Server::with_variables(BINARY, "127.0.0.1:0", &[], &variables);
+            run(&page, &blocks, &server, &variables).await;
+            drop(server);
+            clouds.end().await;
         }
     }
 }
 
-async fn run(page: &Path, blocks: &[Block], server: &Server) {
+/// The simulated clouds of a page that starts them, and what points at them.
+struct Clouds {
+    simulator: Option<Simulator>,
+    variables: Vec<(&'static str, String)>,
+}
+
+impl Clouds {
+    async fn of(blocks: &[Block]) -> Clouds {
+        let wanted = |block: &Block| {
+            matches!(block.kind, Kind::Shell { runnable: true }) && block.text.contains("trainyard sim")
+        };
+        if !blocks.iter().any(wanted) {
+            return Clouds { simulator: None, variables: Vec::new() };
+        }
+        let simulator = trainyard_simulator::serve(Options::for_tests()).await.expect("it starts");
+        let variables = simulator.environment();
+        Clouds { simulator: Some(simulator), variables }
+    }
+
+    async fn end(self) {
+        if let Some(simulator) = self.simulator {
+            simulator.stop().await;
+        }
+    }
+}
+
+async fn run(page: &Path, blocks: &[Block], server: &Server, variables: &[(&str, &str)]) {
     let mut server = server;
     let mut own;
     for (at, block) in blocks.iter().enumerate() {
@@ -94,7 +126,7 @@ async fn run(page: &Path, blocks: &[Block], server: &Server) {
                 requests::check(server.url(), &block.text, answer, &place).await;
             }
             Kind::Wait { job, state } => requests::wait(server.url(), job, state, &place).await,
-            Kind::Shell { runnable: true } => shell::check(BINARY, server, &block.text, &place),
+            Kind::Shell { runnable: true } => shell::check(BINARY, server, variables, &block.text, &place),
             Kind::Toml => {
                 own = configured(&block.text);
                 server = &own;

@@ -11,7 +11,7 @@ use trainyard_tests::{Server, say};
 const ASKED_FOR: &[(&str, &str)] = &[("curl", "curl --version"), ("python3", "python3 --version")];
 
 /// Runs every line; all must end with 0.
-pub(crate) fn check(binary: &str, server: &Server, text: &str, place: &str) {
+pub(crate) fn check(binary: &str, server: &Server, variables: &[(&str, &str)], text: &str, place: &str) {
     let programs = server.directory().join("bin");
     if !programs.exists() {
         fs::create_dir(&programs).expect("a directory");
@@ -28,18 +28,20 @@ pub(crate) fn check(binary: &str, server: &Server, text: &str, place: &str) {
             say(&format!("NOT RUN, there is no {name} here: {line}"));
             continue;
         }
-        run(&line, &programs, server, place);
+        run(&line, &programs, server, variables, place);
     }
 }
 
-/// Lines, with those that end in `\` joined to the next; comments and the server's own start left out.
+/// Lines, with those that end in `\` joined to the next; comments and the start of the server and of the simulated
+/// clouds left out: both run already.
 fn joined(text: &str) -> Vec<String> {
     let text = text.replace("\\\n", " ");
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    lines.filter(|line| !line.starts_with("trainyard serve")).map(str::to_owned).collect()
+    let runs_already = |line: &&str| line.starts_with("trainyard serve") || line.starts_with("trainyard sim");
+    lines.filter(|line| !runs_already(line)).map(str::to_owned).collect()
 }
 
-fn run(line: &str, programs: &Path, server: &Server, place: &str) {
+fn run(line: &str, programs: &Path, server: &Server, variables: &[(&str, &str)], place: &str) {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path = std::env::join_paths(std::iter::once(programs.to_owned()).chain(std::env::split_paths(&path)));
     let output = Command::new("sh")
@@ -47,6 +49,7 @@ fn run(line: &str, programs: &Path, server: &Server, place: &str) {
         .current_dir(server.directory())
         .env("PATH", path.expect("a path"))
         .env("TRAINYARD_SERVER", server.url())
+        .envs(variables.iter().copied())
         .stdin(Stdio::null())
         .output()
         .expect("sh starts");

@@ -123,7 +123,12 @@ fn policy(settings: &Settings) -> Result<Policy, Failure> {
     policy.max_duration_s = limits.max_duration_s;
     policy.artifact_bytes_max = limits.artifact_max_bytes.unwrap_or(policy.artifact_bytes_max);
     policy.log_bytes_max = limits.log_max_bytes.unwrap_or(policy.log_bytes_max);
-    //PRICE
+    if let Some(price) = &limits.max_price_per_hour {
+        let price = price.parse().map_err(|error| {
+            Failure::usage("`limits.max_price_per_hour` is no amount of money").because(&error)
+        })?;
+        policy.max_price_per_hour = Some(price);
+    }
     Ok(policy)
 }
 

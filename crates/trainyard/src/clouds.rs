@@ -43,6 +43,13 @@ impl Clouds {
     }
 }
 
+/// Every cloud that there is a connector for, with what to do to configure it. The one list of their names.
+pub(crate) const HOW_TO_CONFIGURE: &[(&str, &str)] = &[
+    ("runpod", "set RUNPOD_API_KEY, or name a file that holds the key under `providers.runpod.key_file`"),
+    ("lambda", "set LAMBDA_API_KEY, or name a file that holds the key under `providers.lambda.key_file`"),
+    ("vastai", "set VAST_API_KEY, or name a file that holds the key under `providers.vastai.key_file`"),
+];
+
 /// How the agent reaches a rented machine: it fetches it from `fetch`, else from the server at `public_url`, else it is
 /// sent to it.
 #[derive(Debug, Clone, Default)]

@@ -11,6 +11,7 @@ use trainyard_orchestrator::{Installation, InstallationError, Orchestrator, Part
 use trainyard_storage::{DiskArtifacts, InputFiles, LogFiles, SqliteOptions, SqliteStorage, StorageError};
 
 use crate::Config;
+use crate::clouds::HOW_TO_CONFIGURE;
 
 /// Why it could not be opened. Nothing was started.
 #[derive(Debug, thiserror::Error)]
@@ -38,12 +39,6 @@ pub enum OpenError {
     Orchestrator(#[from] trainyard_orchestrator::Error),
 }
 
-/// Providers that this build does not have yet.
-const UNCONFIGURED: [&str; 3] = ["runpod", "lambda", "vastai"];
-/// What to say of them.
-const COME_LATER: &str =
-    "this build trains on this machine only (`local`); the clouds come with a later release";
-
 /// Opens a data directory and starts to work: what ran before is taken up. Needs a running tokio runtime.
 ///
 /// # Errors
@@ -63,7 +58,10 @@ pub async fn open(config: Config) -> Result<Orchestrator, OpenError> {
         inputs: InputFiles::open(data.join("inputs"), config.policy.input_bytes_max).await?,
         installation,
         connectors,
-        unconfigured: UNCONFIGURED.map(|name| (name.to_owned(), COME_LATER.to_owned())).into(),
+        unconfigured: HOW_TO_CONFIGURE
+            .iter()
+            .map(|(name, how)| ((*name).to_owned(), (*how).to_owned()))
+            .collect(),
         allowed_paths: config.allowed_paths,
         policy: config.policy,
         clock: config.clock,
