@@ -168,6 +168,7 @@ mod tests {
     async fn a_fast_clock_shortens_waits() {
         let clock = Clock::new(Timestamp::UNIX_EPOCH, SPEED_MAX);
         let begun = Instant::now();
+        // waits: for the clock that is tested
         clock.sleep(Duration::from_secs(100)).await;
         assert!(clock.now() >= Timestamp::UNIX_EPOCH + Duration::from_secs(100));
         assert!(begun.elapsed() < Duration::from_secs(20));
@@ -178,6 +179,7 @@ mod tests {
         let clock = Clock::new(Timestamp::UNIX_EPOCH, 0.0);
         let sleeper = tokio::spawn({
             let clock = clock.clone();
+            // waits: for the clock that is tested
             async move { clock.sleep(Duration::from_secs(50)).await }
         });
         tokio::task::yield_now().await;
@@ -186,6 +188,7 @@ mod tests {
         clock.set(ClockOrder { speed: Some(0.0), step_s: None });
         let rest = tokio::spawn({
             let clock = clock.clone();
+            // waits: for the clock that is tested
             async move { clock.sleep(DAY * 3000).await }
         });
         clock.end();

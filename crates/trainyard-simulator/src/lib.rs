@@ -41,12 +41,14 @@ pub mod ledger;
 pub mod machine;
 mod options;
 mod random;
+mod scripted;
 mod serve;
 mod skins;
 mod vendor;
 pub mod world;
 
 pub use options::{Delays, Options};
+pub use scripted::Script;
 pub use serve::{Simulator, SimulatorError, serve};
 pub use vendor::Vendor;
 pub use world::{Account, Order, Phase, Refused, World};

@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::scripted::Script;
 use crate::vendor::Vendor;
 use crate::world::{Account, Offer};
 
@@ -38,6 +39,8 @@ pub struct Options {
     pub tape: bool,
     /// Whether the end of the simulator panics where a machine is alive that nobody explained.
     pub strict: bool,
+    /// RunPod's pods are no processes but scripted agents, for very many at once; see [`Script`].
+    pub script: Option<Script>,
     /// Lambda's clock of billing begins when a machine is healthy, as the vendor's current documentation says; false:
     /// at launch.
     pub lambda_bills_from_healthy: bool,
@@ -106,6 +109,7 @@ impl Default for Options {
             rate_limits: false,
             tape: false,
             strict: false,
+            script: None,
             lambda_bills_from_healthy: true,
         }
     }

@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::server::Close;
-use super::{Body, Response, mangle};
+use super::{Body, Response, mangle, router};
 use crate::faults::Fault;
 use crate::skins;
 use crate::vendor::Vendor;
@@ -66,6 +66,19 @@ async fn pass(
         return Ok(Response::page(502).send());
     }
     let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+    if let Some(agent) = world.hosted(pod.uid) {
+        let (head, body) = request.into_parts();
+        let body = router::read(body).await?;
+        let request = super::Request {
+            method: head.method,
+            path: format!("/{path}"),
+            query: head.uri.query().unwrap_or_default().to_owned(),
+            headers: head.headers,
+            body,
+            call: call.clone(),
+        };
+        return Ok(agent.answer(&request, world.clock()).await.send());
+    }
     let Ok(target) = format!("/{path}{query}").parse::<Uri>() else { return Ok(Response::page(400).send()) };
     *request.uri_mut() = target;
     request.headers_mut().remove(CONNECTION);

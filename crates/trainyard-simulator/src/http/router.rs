@@ -118,7 +118,7 @@ async fn instead(drawn: &Drawn, before: bool) -> Result<Option<Response>, Close>
     Ok(None)
 }
 
-async fn read(body: Incoming) -> Result<Bytes, Close> {
+pub(super) async fn read(body: Incoming) -> Result<Bytes, Close> {
     let read = tokio::time::timeout(BODY_WITHIN, Limited::new(body, BODY_BYTES_MAX).collect()).await;
     match read {
         Ok(Ok(body)) => Ok(body.to_bytes()),

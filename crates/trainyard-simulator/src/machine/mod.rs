@@ -15,7 +15,7 @@ use crate::world::{Uid, World};
 
 impl World {
     /// Kills every process of a machine and waits until none is left.
-    pub(crate) async fn kill_all_of(&self, uid: Uid) {
+    pub(crate) async fn sweep(&self, uid: Uid) {
         let Some(machine) = self.by_uid(uid) else { return };
         let mark = place::machine_mark(self, &machine);
         // A task that cannot be joined has panicked and said so.

@@ -1,5 +1,6 @@
 //! The life of one machine, from the order to its end: a task that goes by the world's clock.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -7,6 +8,7 @@ use tokio::sync::watch;
 use super::place::{Doom, Fate};
 use super::{Cause, Ill, Kind, Machine, Phase, Uid, Wanted, World};
 use crate::machine::{Forwards, Running};
+use crate::scripted;
 use crate::vendor::Vendor;
 
 /// Exits kept of one machine.
@@ -142,6 +144,9 @@ async fn run_program(world: &World, machine: &Machine) {
     if machine.order.program.is_empty() {
         return never().await;
     }
+    if world.host(machine) {
+        return never().await;
+    }
     let mut running = match Running::start(world, machine) {
         Ok(running) => running,
         Err(error) => {
@@ -187,6 +192,35 @@ impl World {
             self.doom(&machine, fate);
         }
         Some(machine)
+    }
+
+    /// Whether a machine of that vendor may be no process: such ones share no ports.
+    pub(super) fn may_be_scripted(&self, vendor: Vendor) -> bool {
+        self.options().script.is_some() && vendor == Vendor::Runpod
+    }
+
+    /// Gives a machine a scripted agent instead of processes; says whether it is such a one.
+    fn host(&self, machine: &Machine) -> bool {
+        let script = self.options().script.filter(|_| self.may_be_scripted(machine.vendor));
+        let order = machine.order.environment.of(machine).remove(scripted::ORDER);
+        let Some((script, order)) = script.zip(order) else { return false };
+        let boot = self.word("0123456789abcdef", 32);
+        let agent = Arc::new(scripted::Agent::new(order, boot, script));
+        self.state().scripted.insert(machine.uid, agent);
+        true
+    }
+
+    /// The scripted agent of a machine, while it runs.
+    pub(crate) fn hosted(&self, uid: Uid) -> Option<Arc<scripted::Agent>> {
+        self.state().scripted.get(&uid).cloned()
+    }
+
+    /// Nothing of it runs any more.
+    async fn kill_all_of(&self, uid: Uid) {
+        let hosted = self.state().scripted.remove(&uid);
+        if hosted.is_none() {
+            self.sweep(uid).await;
+        }
     }
 
     /// Waits until it has been in its phase for so long; a step of the clock right after it came there counts.

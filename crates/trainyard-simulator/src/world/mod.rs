@@ -44,6 +44,7 @@ use crate::clock::Clock;
 use crate::faults::{FaultPlan, Faults, Rule};
 use crate::options::{Delays, Options};
 use crate::random::Random;
+use crate::scripted;
 use crate::vendor::Vendor;
 use machine::Kept;
 
@@ -80,6 +81,8 @@ struct State {
     tape: VecDeque<Exchange>,
     /// What the skins keep beside machines: SSH keys, templates, tickets.
     shelves: BTreeMap<Vendor, BTreeMap<String, Value>>,
+    /// The agents of machines that are no processes.
+    scripted: BTreeMap<Uid, Arc<scripted::Agent>>,
     /// When a request of that kind may come again.
     paces: BTreeMap<(Vendor, String), Timestamp>,
 }
@@ -109,6 +112,7 @@ impl World {
             counts: BTreeMap::new(),
             tape: VecDeque::new(),
             shelves: BTreeMap::new(),
+            scripted: BTreeMap::new(),
             paces: BTreeMap::new(),
         };
         // Of the real time and not of the seed: two worlds on one computer must not kill each other's processes.

@@ -45,7 +45,7 @@ impl World {
         let offer = state.offer(call, &order)?;
         let price = price(call, &order, &offer);
         state.allow(call, vendor, price, now)?;
-        if order.ports.iter().any(|port| state.is_taken(*port)) {
+        if !self.may_be_scripted(vendor) && order.ports.iter().any(|port| state.is_taken(*port)) {
             return Err(Refused::NoCapacity);
         }
         state.take(&offer, order.units);

@@ -6,4 +6,5 @@ mod console;
 mod lives;
 mod money;
 mod rig;
+mod scripted;
 mod way;
