@@ -31,4 +31,39 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
         "newer than the document: pagination is in the specification of runpod/typescript-api-sdk",
     ),
     except("runpod", &["GET /v2/pods", "query `cursor` is not in the document"], "as `limit`"),
+    except(
+        "vastai",
+        &["PUT /api/v0/asks/{id}", "request", "$.env:", "is not of type string"],
+        "Vast.ai takes an object only and says `env must be a dict` of anything else (skypilot-org/skypilot#9486)",
+    ),
+    except(
+        "vastai",
+        &["POST /api/v0/bundles", "request", "$.type: \"on-demand\""],
+        "the vendor's own command line sends it, and so does the document's own example",
+    ),
+    except(
+        "vastai",
+        &["POST /api/v0/bundles", "request", "$.order: a size of"],
+        "the two elements are the pair's, not the list's: the vendor's own command line sends one pair",
+    ),
+    except(
+        "vastai",
+        &["DELETE /api/v0/instances/{id}", "request: a body where none is told of: {}"],
+        "the vendor's own command line sends an empty object",
+    ),
+    except(
+        "vastai",
+        &["GET /api/v0/instances/{id}", "$.instances: null"],
+        "what the vendor's own command line takes for an instance that is no more",
+    ),
+    except(
+        "vastai",
+        &["GET /api/v0/instances/{id}", "$.instances.ports:", "is not of type array"],
+        "an object by port, null until the container runs (vast-ai/vast-cli#112), as the document's own list of instances has it",
+    ),
+    except(
+        "vastai",
+        &["GET /api/v0/instances/{id}", "$.instances.extra_env", "is not of type string"],
+        "a list of pairs, as the document's own list of instances has it; the vendor's command line crashes on another form",
+    ),
 ];

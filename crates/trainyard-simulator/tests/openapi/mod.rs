@@ -46,6 +46,15 @@ pub(crate) struct Spec {
 impl Spec {
     /// The document of that name (JSON), or nothing, said aloud.
     pub(crate) fn load(vendor: &'static str, file: &str) -> Option<Spec> {
+        Spec::load_by(vendor, file, |text| serde_json::from_str(text).map_err(|error| error.to_string()))
+    }
+
+    /// The same in another notation.
+    pub(crate) fn load_by(
+        vendor: &'static str,
+        file: &str,
+        read: fn(&str) -> Result<Value, String>,
+    ) -> Option<Spec> {
         #[expect(clippy::disallowed_methods, reason = "a test asks whether the documents are there")]
         let folder = std::env::var(FOLDER).ok().filter(|folder| !folder.is_empty());
         let Some(folder) = folder else {
@@ -55,7 +64,7 @@ impl Spec {
         let path = Path::new(&folder).join(file);
         let text =
             std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let doc = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let doc = read(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         Some(Spec { vendor, doc })
     }
 

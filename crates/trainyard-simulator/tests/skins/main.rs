@@ -1,7 +1,17 @@
 //! The three skins on the wire: what a vendor's client would see, and whether the vendor's own document allows it.
 
+#![expect(
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test stops at the first thing that is not as it must be, and says what it did not run"
+)]
+
 #[path = "../openapi/mod.rs"]
 mod openapi;
+mod vastai;
+mod vastai_cli;
+#[path = "../openapi/yaml.rs"]
+mod yaml;
 
 use serde_json::json;
 
