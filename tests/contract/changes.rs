@@ -133,11 +133,15 @@ fn validate_finds_what_a_submit_would_refuse() {
     validate("good", &json!({"povider": "local"})).error(400, "invalid_body");
     yard.poke("nobody", "/validate").error(404, "job_not_found");
 
+    let mut fetched = builtin(10);
+    fetched["dataset"] = json!("https://example.org/a.jsonl");
+    yard.create("fetched", &fetched);
+    assert_eq!(yard.poke("fetched", "/validate").ok(200)["valid"], true, "the machine fetches it");
+
     let missing = format!("input:{}", "b".repeat(64));
     let bad = [
         ("input", json!({"dataset": missing}), "dataset.source", "input_missing"),
         ("path", json!({"dataset": "path:/etc/passwd"}), "dataset.source", "input_refused"),
-        ("web", json!({"dataset": "https://example.org/a.jsonl"}), "dataset.source", "not_yet_available"),
         ("secret", json!({"secrets": ["NOT_STORED"]}), "secrets", "secret_missing"),
         ("code", json!({"code": missing}), "code", "input_missing"),
     ];

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256 as Hasher};
 use trainyard_connector::{HandOver, HandOverPurpose, InputSource};
-use trainyard_domain::{Job, Sha256, Source, TrainerKind};
+use trainyard_domain::{Job, Sha256, Source};
 use trainyard_storage::Received;
 
 use crate::core::Core;
@@ -28,8 +28,8 @@ pub(crate) async fn hand_over(core: &Arc<Core>, job: &Job) -> Result<Vec<(InputS
     wanted.extend(spec.inputs.iter().map(|input| (&input.source, HandOverPurpose::File(input.path.clone()))));
     let mut all = Vec::with_capacity(wanted.len());
     for (source, purpose) in wanted {
-        // A hub dataset is fetched by the program itself.
-        if matches!(source, Source::Hub { .. }) && spec.trainer_kind() == TrainerKind::Command {
+        // The machine fetches these by itself, or the program that it runs.
+        if matches!(source, Source::Https(_) | Source::Hub { .. }) {
             continue;
         }
         let input = resolve(core, source).await?;
@@ -62,14 +62,13 @@ pub(crate) async fn resolve(core: &Arc<Core>, source: &Source) -> Result<InputSo
                 .map_err(unreadable(&path))?;
             Ok(InputSource { sha256, size_bytes, path })
         }
-        Source::Https(_) | Source::Hub { .. } => Err(not_yet(source)),
+        Source::Https(_) | Source::Hub { .. } => Err(not_here(source)),
     }
 }
 
-/// Sources that a machine fetches by itself come with the clouds.
-pub(crate) fn not_yet(source: &Source) -> Error {
-    Error::bad_request("not_yet_available", format!("the source `{source}` cannot be fetched yet"))
-        .detail("download it, then upload it (PUT /api/training/inputs/SHA256) or name it by `path:`")
+/// What a machine fetches by itself is not to be handed over.
+fn not_here(source: &Source) -> Error {
+    Error::new(ErrorKind::Internal, "not_here", format!("the source `{source}` is fetched by the machine"))
 }
 
 /// The real path behind `path:`, where the configuration allows it. Links are followed before the question is asked.
