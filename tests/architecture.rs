@@ -52,7 +52,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 const FOR_TESTS: &[&str] = &["trainyard-simulator", "trainyard-testkit"];
 
 /// Members outside `crates/`: they may import everything, and nobody imports them.
-const LEAVES: &[&str] = &["trainyard-benches", "trainyard-examples", "trainyard-kit", "trainyard-tests", "xtask"];
+const LEAVES: &[&str] =
+    &["trainyard-benches", "trainyard-examples", "trainyard-kit", "trainyard-tests", "xtask"];
 
 /// The crates from outside that the domain is made of: words, numbers, times as data, and serde.
 const OF_THE_DOMAIN: &[&str] = &[

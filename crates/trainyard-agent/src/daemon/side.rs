@@ -32,7 +32,7 @@ impl Side {
     /// The check of the GPUs, and everything that is fetched but the code.
     pub(super) fn begin(agent: &Arc<Agent>, attempt: &Arc<Attempt>, start: &Arc<Start>) -> Side {
         let gpus = check::gpus_to_check(agent, start);
-        let wanted = fetch::wanted(start);
+        let wanted = fetch::wanted(agent, start);
         if gpus.is_none() && wanted.is_empty() {
             return Side::none();
         }

@@ -108,6 +108,11 @@ impl Repository {
         Some(Get { url, to, of_hub: true, bytes_max })
     }
 
+    /// The commit that was asked for.
+    pub(super) fn commit(&self) -> &str {
+        &self.commit
+    }
+
     /// Its name and commit.
     pub(super) fn shown(&self) -> String {
         format!("{}@{}", self.name, self.commit)

@@ -3,6 +3,7 @@
 //! A dataset on the hub that the job's own program loads is that program's affair. The digest of what came is written
 //! into the job's log; nobody promised one beforehand.
 
+mod cache;
 mod get;
 mod hub;
 
@@ -45,10 +46,12 @@ enum Purpose {
     Dataset(&'static str, &'static str, String),
     /// A file, or the files of a repository, at that path of the input directory.
     Input(String),
+    /// The model of the `peft` recipe, where its libraries look for it.
+    Model,
 }
 
 /// Everything but the code.
-pub(super) fn wanted(start: &Start) -> Vec<Wanted> {
+pub(super) fn wanted(agent: &Agent, start: &Start) -> Vec<Wanted> {
     let spec = &start.spec;
     let own = spec.trainer_kind() != TrainerKind::Builtin;
     let mut all = Vec::new();
@@ -72,6 +75,11 @@ pub(super) fn wanted(start: &Start) -> Vec<Wanted> {
             purpose: Purpose::Input(input.path.clone()),
         }),
     );
+    // On a machine of one's own the model may well be in the cache, whose affair it is then.
+    if agent.is_rented() && spec.trainer_kind() == TrainerKind::Peft && is_hub_name(&spec.model_name) {
+        let source = Source::Hub { repo: spec.model_name.clone(), revision: None };
+        all.push(Wanted { source, purpose: Purpose::Model });
+    }
     all
 }
 
@@ -79,6 +87,13 @@ pub(super) fn wanted(start: &Start) -> Vec<Wanted> {
 pub(super) fn code(start: &Start) -> Option<Wanted> {
     let source = start.spec.code.as_ref().filter(|source| is_fetched(source))?;
     Some(Wanted { source: source.clone(), purpose: Purpose::Code })
+}
+
+/// `owner/name`, and not a directory of the machine.
+fn is_hub_name(name: &str) -> bool {
+    let mut parts = name.split('/');
+    let word = |part: Option<&str>| part.is_some_and(|part| !part.is_empty() && !part.starts_with('.'));
+    word(parts.next()) && word(parts.next()) && parts.next().is_none()
 }
 
 fn is_fetched(source: &Source) -> bool {
@@ -150,12 +165,16 @@ async fn one(
             attempt.output().note(&format!("the dataset is `{file}` of {}", found.shown()));
             placed_dataset(layout, stem, variable, &to).map(Some)
         }
+        (Source::Hub { repo, .. }, Purpose::Model) => {
+            cache::model(attempt, getter, repo, bytes_max).await?;
+            Ok(None)
+        }
         (Source::Hub { repo, revision }, purpose) => {
             let dir = match &purpose {
                 Purpose::Input(path) => {
                     layout.input_dir().join(place::inside(path).ok_or_else(|| outside(path))?)
                 }
-                Purpose::Code | Purpose::Dataset(..) => layout.work_dir(),
+                Purpose::Code | Purpose::Dataset(..) | Purpose::Model => layout.work_dir(),
             };
             let revision = revision.as_deref();
             let found = match hub::look_up(getter, scratch, Kind::Model, repo, revision).await {
@@ -169,7 +188,7 @@ async fn one(
             attempt.output().note(&format!("fetched {} files of {}", found.files.len(), found.shown()));
             Ok(None)
         }
-        (Source::Input(_) | Source::Path(_), _) => Ok(None),
+        (Source::Input(_) | Source::Path(_), _) | (Source::Https(_), Purpose::Model) => Ok(None),
     }
 }
 
