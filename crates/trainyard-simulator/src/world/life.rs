@@ -216,7 +216,7 @@ impl World {
     }
 
     /// Nothing of it runs any more.
-    async fn kill_all_of(&self, uid: Uid) {
+    pub(crate) async fn kill_all_of(&self, uid: Uid) {
         let hosted = self.state().scripted.remove(&uid);
         if hosted.is_none() {
             self.sweep(uid).await;
