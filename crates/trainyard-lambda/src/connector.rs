@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
+use tokio::time::timeout;
 use trainyard_agent::{BootOrder, Stay};
 use trainyard_connector::{
     Account, Arch, Capabilities, Connector, ConnectorError, ConnectorInfo, Effect, ErrorKind, MachineLog,
@@ -25,6 +26,8 @@ use crate::wire::{Instance, Launched};
 
 /// Where a machine's address is not known, a listing older than this is made anew.
 const LISTING_GOOD_FOR: Duration = Duration::from_secs(5);
+/// How long a machine is waited for that may not answer by SSH yet, where something else is to be told.
+const PROBE_WITHIN: Duration = Duration::from_secs(3);
 
 /// Lambda's On-Demand Cloud as a provider.
 #[derive(Debug)]
@@ -135,8 +138,7 @@ impl LambdaLabsConnector {
         for instance in &instances {
             self.machines.seen(instance, owner)?;
         }
-        let orders: Vec<_> = instances.iter().filter_map(|instance| map::order_of(instance, owner)).collect();
-        self.machines.listed(&orders);
+        self.machines.listed();
         Ok(instances)
     }
 
@@ -145,7 +147,7 @@ impl LambdaLabsConnector {
         let unhealthy = instance.status.as_deref() == Some("unhealthy");
         let reached = match self.machines.known_way(&order) {
             // Some that are called so work: the machine itself is asked.
-            Some(way) if unhealthy && !way.tunnel.was_reached() => way.tunnel.connect().await.is_ok(),
+            Some(way) if unhealthy => answers_quickly(&way).await,
             Some(way) => way.tunnel.was_reached(),
             None => false,
         };
@@ -189,6 +191,12 @@ impl LambdaLabsConnector {
             _ => Err(error),
         }
     }
+}
+
+/// Whether a machine was reached by SSH before, or is now, without waiting long for one that does not answer.
+async fn answers_quickly(way: &Way) -> bool {
+    let connected = || timeout(PROBE_WITHIN, way.tunnel.connect());
+    way.tunnel.was_reached() || connected().await.is_ok_and(|done| done.is_ok())
 }
 
 fn info(config: &LambdaConfig) -> ConnectorInfo {
@@ -324,7 +332,7 @@ impl Connector for LambdaLabsConnector {
         after: Option<&str>,
     ) -> Result<MachineLog, ConnectorError> {
         let way = self.way(order).await?;
-        if way.tunnel.address().is_none() {
+        if !answers_quickly(&way).await {
             let cursor = after.map(str::to_owned);
             return Ok(MachineLog { cursor, ..MachineLog::default() });
         }

@@ -17,6 +17,9 @@ use crate::wire::Instance;
 
 /// A connection by SSH that is not there after this will not come. Shorter than the greeting of an agent waits.
 const CONNECT_WITHIN: Duration = Duration::from_secs(8);
+/// A machine that no listing shows for so long is forgotten. Long, since a listing may lag while a training is followed
+/// through the tunnel, and short enough that ways to machines that are gone do not gather.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(900);
 
 /// The machines that are known.
 #[derive(Debug)]
@@ -34,6 +37,7 @@ struct Known {
     tunnel: Tunnel,
     arch: Arch,
     since: Instant,
+    shown: Instant,
 }
 
 /// How one machine is spoken to.
@@ -61,7 +65,8 @@ impl Machines {
                 host: rule,
                 connect_within: CONNECT_WITHIN,
             };
-            Known { tunnel: Tunnel::new(None, config), arch: Arch::X86_64, since: Instant::now() }
+            let now = Instant::now();
+            Known { tunnel: Tunnel::new(None, config), arch: Arch::X86_64, since: now, shown: now }
         });
         Ok(Way { tunnel: machine.tunnel.clone(), arch: machine.arch })
     }
@@ -88,6 +93,7 @@ impl Machines {
         self.way(&order)?;
         let mut known = self.known();
         let Some(machine) = known.get_mut(&order) else { return Ok(()) };
+        machine.shown = Instant::now();
         // An address that is left out once is not forgotten: it does not change while a machine lives.
         if let Some(ip) = map::address(instance) {
             machine.tunnel.set_address(Some(self.at(ip)));
@@ -98,10 +104,9 @@ impl Machines {
         Ok(())
     }
 
-    /// A whole listing was good: what it does not show is forgotten, but for what was ordered just now.
-    pub(crate) fn listed(&self, listed: &[OrderName]) {
-        let settle = self.settle;
-        self.known().retain(|order, machine| listed.contains(order) || machine.since.elapsed() < settle);
+    /// A whole listing was good, and [`Machines::seen`] took it over: what none has shown for long is forgotten.
+    pub(crate) fn listed(&self) {
+        self.known().retain(|_, machine| machine.shown.elapsed() < FORGOTTEN_AFTER);
         *self.listed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 

@@ -12,7 +12,8 @@ use super::SshError;
 pub struct HostKeyRule {
     /// The key that the machine was given, as `known_hosts` writes it (`ssh-ed25519 AAAA…`); none: it was given none.
     pub given: Option<String>,
-    /// Whether any other is refused. Else the first other one is accepted, remembered, and remarked upon.
+    /// Whether any other is refused. Else the first other one is accepted, remembered, and remarked upon, as long as the
+    /// given one has not answered: a machine that took it has no other.
     pub strict: bool,
     /// Another one that was accepted for this machine before.
     pub accepted: Option<String>,
@@ -27,13 +28,16 @@ pub(super) struct Trust {
 #[derive(Debug)]
 struct Inner {
     rule: HostKeyRule,
+    /// The given key has answered: the machine took it, and nothing else is that machine.
+    confirmed: bool,
     remarks: Vec<String>,
     refused: Option<String>,
 }
 
 impl Trust {
     pub(super) fn new(rule: HostKeyRule) -> Trust {
-        Trust { inner: Arc::new(Mutex::new(Inner { rule, remarks: Vec::new(), refused: None })) }
+        let inner = Inner { rule, confirmed: false, remarks: Vec::new(), refused: None };
+        Trust { inner: Arc::new(Mutex::new(inner)) }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -65,10 +69,14 @@ impl Trust {
         let fingerprint = shown.fingerprint(HashAlg::Sha256).to_string();
         let is = |known: &Option<String>| known.as_deref().is_some_and(|known| same(known, shown));
         let mut inner = self.inner();
-        if is(&inner.rule.given) || is(&inner.rule.accepted) {
+        if is(&inner.rule.given) {
+            inner.confirmed = true;
             return true;
         }
-        let may = !inner.rule.strict && inner.rule.accepted.is_none();
+        if is(&inner.rule.accepted) {
+            return true;
+        }
+        let may = !inner.rule.strict && !inner.confirmed && inner.rule.accepted.is_none();
         let Some(text) = may.then(|| shown.to_openssh().ok()).flatten() else {
             let text = format!("another SSH host key answered ({fingerprint}) and was refused");
             if inner.refused.as_ref() != Some(&fingerprint) && !inner.remarks.contains(&text) {
@@ -137,6 +145,15 @@ mod tests {
         assert!(!trust.judge(&key(3).1), "a third one may not");
         assert!(trust.take_remarks()[0].contains("refused"));
         assert_eq!(trust.host_keys(), [key(1).0, key(2).0]);
+    }
+
+    #[test]
+    fn a_machine_that_showed_the_given_key_has_no_other() {
+        let trust = Trust::new(HostKeyRule { given: Some(key(1).0), ..HostKeyRule::default() });
+        assert!(trust.judge(&key(1).1));
+        assert!(!trust.judge(&key(2).1), "another machine at its address");
+        assert!(trust.judge(&key(1).1));
+        assert_eq!(trust.take_remarks().len(), 1);
     }
 
     #[test]

@@ -78,7 +78,7 @@ pub(super) fn add(request: &Request, world: &World) -> Response {
 pub(super) fn delete(world: &World, id: &str) -> Response {
     let keys = all(world);
     let Some(key) = keys.iter().find(|key| key["id"] == id) else {
-        return refused(404, "global/object-does-not-exist", "Specified SSH key does not exist.");
+        return refused(404, "global/not-found", "The requested resource was not found.");
     };
     let in_use =
         world.machines_of(LAMBDA).into_iter().any(|it| it.is_alive() && it.details["ssh_key"] == key["name"]);
