@@ -7,11 +7,15 @@
 //! | `DELETE /world/machines/ID` | deletes it as a person would in the vendor's console |
 //! | `POST /world/machines/ID/preempt`, `/lose`, `/find` | the vendor takes it back; its host is lost, or there again |
 //! | `GET`, `PUT`, `DELETE /world/faults` | the [plan of faults](crate::faults) |
+//! | `GET /world/download?bytes=N&megabits=M` | N zeros, at so many megabits a second of the world's time: a model's download |
 //! | `GET`, `PUT /world/clock` | `{"speed": 60}`, `{"step_s": 300}` |
 //! | `GET /world/offers/VENDOR` | what is left to rent |
 //! | `PUT /world/offers/VENDOR/ID` | `{"left": 0}`, `{"price_per_hour": "2.50"}` |
 //! | `PUT /world/accounts/VENDOR` | `{"credit": "0"}`, `{"quota": 1}`, `{"keys": {"KEY": "revoked"}}` |
 
+use std::time::Duration;
+
+use bytes::Bytes;
 use hyper::Method;
 use hyper::http::request::Parts;
 use serde::Serialize;
@@ -22,6 +26,9 @@ use crate::faults::FaultPlan;
 use crate::http::{Response, decode};
 use crate::vendor::Vendor;
 use crate::world::{Machine, World};
+
+/// What downloads are made of.
+static DOWNLOAD_PIECE: Bytes = Bytes::from_static(&[0; 64 << 10]);
 
 /// Answers a request to `/world`.
 pub(crate) fn answer(head: &Parts, path: &str, body: &[u8], world: &World) -> Response {
@@ -42,6 +49,7 @@ pub(crate) fn answer(head: &Parts, path: &str, body: &[u8], world: &World) -> Re
             world.set_faults(FaultPlan::default());
             Ok(json!({}))
         }
+        (&Method::GET, ["download"]) => return download(head, world),
         (&Method::GET, ["clock"]) => Ok(clock(world)),
         (&Method::PUT, ["clock"]) => said(body).map(|order| {
             world.clock().set(order);
@@ -70,6 +78,34 @@ fn machine(method: &Method, id: &str, rest: &[&str], world: &World) -> Result<Va
         (&Method::POST, ["find"]) => world.set_reachable(vendor, id, true).map(named).map_err(gone),
         _ => Err(missing("such request to a machine")),
     }
+}
+
+/// What a machine downloads: as long as asked for, at that pace.
+fn download(head: &Parts, world: &World) -> Response {
+    let query = head.uri.query().unwrap_or_default();
+    let number = |name: &str| {
+        let value = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+        value.and_then(|text| text.parse::<u64>().ok())
+    };
+    let (Some(bytes), megabits @ 1..) = (number("bytes"), number("megabits").unwrap_or(1000)) else {
+        return refused(400, "say how many `bytes`, and at how many `megabits` a second (at least 1)");
+    };
+    let (response, pieces) = Response::stream(200, "application/octet-stream");
+    let clock = world.clock().clone();
+    world.spawn(async move {
+        let (begun, mut sent) = (clock.now(), 0);
+        while sent < bytes {
+            let piece = (bytes - sent).min(DOWNLOAD_PIECE.len() as u64);
+            sent += piece;
+            // Bits over megabits a second are microseconds.
+            let due = Duration::from_micros(sent.saturating_mul(8) / megabits);
+            clock.sleep_until(begun + due).await;
+            if pieces.send(DOWNLOAD_PIECE.slice(..piece as usize)).await.is_err() {
+                return;
+            }
+        }
+    });
+    response.with("content-length", &bytes.to_string())
 }
 
 fn set_offer(vendor: &str, id: &str, body: &[u8], world: &World) -> Result<Value, Response> {

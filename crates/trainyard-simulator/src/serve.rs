@@ -29,6 +29,7 @@ pub struct Simulator {
     addr: SocketAddr,
     world: World,
     ending: watch::Sender<bool>,
+    stopped: bool,
     serving: Option<JoinHandle<()>>,
     /// Removes itself when dropped; none where the caller named a directory.
     _root: Option<tempfile::TempDir>,
@@ -48,7 +49,7 @@ pub async fn serve(options: Options) -> Result<Simulator, SimulatorError> {
     let world = World::new(options, root, ssh_port);
     let ending = watch::Sender::new(false);
     let serving = tokio::spawn(http::serve(listener, world.clone(), ending.subscribe()));
-    Ok(Simulator { addr, world, ending, serving: Some(serving), _root: temporary })
+    Ok(Simulator { addr, world, ending, stopped: false, serving: Some(serving), _root: temporary })
 }
 
 fn root(options: &Options) -> io::Result<(std::path::PathBuf, Option<tempfile::TempDir>)> {
@@ -110,10 +111,34 @@ impl Simulator {
         self.environment().into_iter().map(|(name, value)| format!("export {name}='{value}'")).collect()
     }
 
+    /// Nobody listens any more: connections are refused, those that were open are broken off. The machines live on.
+    pub async fn unplug(&mut self) {
+        if let Some(serving) = self.serving.take() {
+            serving.abort();
+            // Cancelled, as it should be.
+            let _ = serving.await;
+        }
+    }
+
+    /// Listens again, at the same address.
+    ///
+    /// # Errors
+    /// [`SimulatorError::Listen`] where somebody else has taken it meanwhile.
+    pub async fn plug(&mut self) -> Result<(), SimulatorError> {
+        if self.serving.is_none() {
+            let refused = |error| SimulatorError::Listen(self.addr, error);
+            let listener = TcpListener::bind(self.addr).await.map_err(refused)?;
+            self.serving =
+                Some(tokio::spawn(http::serve(listener, self.world.clone(), self.ending.subscribe())));
+        }
+        Ok(())
+    }
+
     /// Ends it: every machine goes, every process on them is killed, and their directories are removed. With
     /// [`Options::strict`] panics where a machine was alive that nobody explained.
     pub async fn stop(mut self) {
         let left = self.left();
+        self.stopped = true;
         self.ending.send_replace(true);
         self.world.end().await;
         if let Some(serving) = self.serving.take() {
@@ -130,7 +155,7 @@ impl Simulator {
 
 impl Drop for Simulator {
     fn drop(&mut self) {
-        if self.serving.is_none() {
+        if self.stopped {
             return;
         }
         let left = self.left();

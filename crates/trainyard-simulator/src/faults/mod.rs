@@ -11,8 +11,9 @@
 //! ```
 //!
 //! The operations are the same for all three vendors: `offers`, `create`, `list`, `get`, `terminate`, `stop`, `start`,
-//! `logs`, `account`, `proxy` (an agent behind RunPod's proxy), and `other`. Each skin says which of its requests is
-//! which.
+//! `logs`, `account`, and `other`. Each skin says which of its requests is which. What goes through RunPod's proxy to an
+//! agent is `proxy_events`, `proxy_log`, `proxy_manifest`, `proxy_file`, and for the rest `proxy`; the faults of the way
+//! strike there too. Equal rules strike one after another, different ones at once.
 //!
 //! Where each fault strikes:
 //!

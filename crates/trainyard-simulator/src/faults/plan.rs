@@ -167,7 +167,8 @@ impl Faults {
         let State { plan, seen, struck, dice } = &mut *state;
         let mut drawn = Drawn::default();
         for ((rule, seen), struck) in plan.rules.iter().zip(seen).zip(struck) {
-            if !rule.is_about(vendor, operation) {
+            // Equal rules queue: each waits until the one before it is through.
+            if !rule.is_about(vendor, operation) || drawn.faults.contains(&rule.fault) {
                 continue;
             }
             *seen = seen.saturating_add(1);
@@ -214,6 +215,16 @@ mod tests {
         assert_eq!(strikes(When::Nth(3), 4), [false, false, true, false]);
         assert_eq!(strikes(When::Chance(0.0), 20), [false; 20]);
         assert_eq!(strikes(When::Chance(1.0), 20), [true; 20]);
+    }
+
+    #[test]
+    fn equal_rules_strike_one_after_another() {
+        let faults = Faults::default();
+        for _ in 0..3 {
+            faults.add(Rule::once(Vendor::Runpod, "list", Fault::Twice));
+        }
+        let struck: Vec<usize> = (0..5).map(|_| faults.draw(Vendor::Runpod, "list").all().len()).collect();
+        assert_eq!(struck, [1, 1, 1, 0, 0]);
     }
 
     #[test]

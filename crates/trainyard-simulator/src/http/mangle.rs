@@ -53,6 +53,8 @@ pub(super) fn change(mut response: Response, drawn: &Drawn) -> Response {
             _ => continue,
         };
         response.body = Content::Whole(changed);
+        // That of the agent's, behind the proxy; the body's own is written when it is sent.
+        response.headers.remove(CONTENT_LENGTH);
     }
     response
 }

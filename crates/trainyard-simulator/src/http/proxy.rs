@@ -4,7 +4,7 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HOST, HeaderValue};
 use hyper::{Request, Uri};
@@ -12,14 +12,15 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::server::Close;
-use super::{Body, Response, mangle, router};
-use crate::faults::Fault;
+use super::{Body, Content, Response, mangle, router};
 use crate::skins;
 use crate::vendor::Vendor;
-use crate::world::{Call, World, span};
+use crate::world::{Call, World};
 
 /// The proxy waits that long for the head of an answer, and then answers 524.
 const ANSWER_WITHIN: Duration = Duration::from_secs(100);
+/// Most bytes of an answer that a fault strikes.
+const CHANGED_BYTES_MAX: usize = 64 << 20;
 
 /// Passes a request on. 404 for a pod that is not known, 502 where nothing listens (yet), 524 where no answer comes.
 pub(super) async fn forward(
@@ -27,11 +28,49 @@ pub(super) async fn forward(
     rest: &str,
     world: &World,
 ) -> Result<hyper::Response<Body>, Close> {
-    let call = world.call(Vendor::Runpod, "proxy");
-    let answer = pass(request, rest, &call, world).await;
+    let call = world.call(Vendor::Runpod, operation(rest));
+    let answer = strike(request, rest, &call, world).await;
     let status = answer.as_ref().ok().map(|answer| answer.status().as_u16());
     world.answered(&call, status);
     answer
+}
+
+/// What of the agent is asked.
+fn operation(rest: &str) -> &'static str {
+    match rest.splitn(3, '/').nth(2) {
+        Some("v1/events") => "proxy_events",
+        Some("v1/log") => "proxy_log",
+        Some("v1/manifest") => "proxy_manifest",
+        Some("v1/file") => "proxy_file",
+        _ => "proxy",
+    }
+}
+
+/// What strikes before and after, with the passing on between.
+async fn strike(
+    request: Request<Incoming>,
+    rest: &str,
+    call: &Call,
+    world: &World,
+) -> Result<hyper::Response<Body>, Close> {
+    if let Some(refused) = skins::runpod::proxy_refusal(request.headers(), call) {
+        return Ok(refused.send());
+    }
+    if call.drawn.all().is_empty() {
+        return pass(request, rest, call, world).await;
+    }
+    if let Some(instead) = router::instead(&call.drawn, true).await? {
+        return Ok(instead.send());
+    }
+    let (head, body) = pass(request, rest, call, world).await?.into_parts();
+    // Whole, so that it can be cut: agents send 32 MiB at most.
+    let body = Limited::new(body, CHANGED_BYTES_MAX).collect().await.map_err(|_| Close)?.to_bytes();
+    if let Some(instead) = router::instead(&call.drawn, false).await? {
+        return Ok(instead.send());
+    }
+    let headers = Box::new(head.headers);
+    let answer = Response { status: head.status, headers, body: Content::Whole(body) };
+    Ok(mangle::send(mangle::change(answer, &call.drawn), call))
 }
 
 async fn pass(
@@ -40,21 +79,6 @@ async fn pass(
     call: &Call,
     world: &World,
 ) -> Result<hyper::Response<Body>, Close> {
-    if let Some(refused) = skins::runpod::proxy_refusal(request.headers(), call) {
-        return Ok(refused.send());
-    }
-    for fault in call.drawn.all() {
-        match fault {
-            Fault::DropBefore => return Err(Close),
-            Fault::StallBefore { seconds } => {
-                // In real time: it is the client's patience that is tried.
-                tokio::time::sleep(span(*seconds)).await;
-                return Err(Close);
-            }
-            Fault::StatusBefore(canned) => return Ok(mangle::canned(canned).send()),
-            _ => {}
-        }
-    }
     let mut parts = rest.splitn(3, '/');
     let (pod, port, path) =
         (parts.next().unwrap_or_default(), parts.next(), parts.next().unwrap_or_default());

@@ -100,7 +100,7 @@ async fn act(request: super::Request, world: &World) -> Response {
 }
 
 /// The answer that a fault puts in place of the vendor's, or the end of the connection.
-async fn instead(drawn: &Drawn, before: bool) -> Result<Option<Response>, Close> {
+pub(super) async fn instead(drawn: &Drawn, before: bool) -> Result<Option<Response>, Close> {
     for fault in drawn.all() {
         match (fault, before) {
             (Fault::DropBefore, true) | (Fault::DropAfter, false) => return Err(Close),

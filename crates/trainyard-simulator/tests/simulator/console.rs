@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use trainyard_simulator::faults::{Canned, Fault, Rule};
 use trainyard_simulator::world::OfferOrder;
 use trainyard_simulator::{Options, Order, Phase, Vendor};
 
@@ -93,11 +94,38 @@ async fn the_proxy_leads_to_a_port_of_a_pod() {
     let answer = raw(&simulator, "PUT", &path, "BODY").await;
     assert!(answer.starts_with("HTTP/1.1 201") && answer.ends_with("OK"), "{answer}");
     assert!(serving.await.unwrap().starts_with("PUT /v1/hello?a=b%20c HTTP/1.1\r\n"));
+    world.add_fault(Rule::once(Vendor::Runpod, "proxy_file", Fault::StatusBefore(Canned::status(520))));
+    let file = format!("/proxy/{}/{port}/v1/file?path=x", machine.id);
+    assert!(raw(&simulator, "GET", &file, "").await.starts_with("HTTP/1.1 520"));
+    assert_eq!(world.count(Vendor::Runpod, "proxy_file").refused, 1);
     for path in ["/proxy/nopod/1/x", &format!("/proxy/{}/x/y", machine.id)] {
         assert!(raw(&simulator, "GET", path, "").await.starts_with("HTTP/1.1 404"), "{path}");
     }
     let other = format!("/proxy/{}/{}/x", machine.id, port - 1);
     assert!(raw(&simulator, "GET", &other, "").await.starts_with("HTTP/1.1 502"), "a port it does not have");
+    world.explain(Vendor::Runpod, &machine.id).unwrap();
+    simulator.stop().await;
+}
+
+#[tokio::test]
+async fn a_download_takes_its_time() {
+    let (simulator, world) = start(Options { speed: 1000.0, ..options() }).await;
+    let begun = world.now();
+    let answer = raw(&simulator, "GET", "/world/download?bytes=1000000&megabits=1", "").await;
+    assert_eq!(answer.split_once("\r\n\r\n").unwrap().1.len(), 1_000_000);
+    assert!((world.now() - begun).num_milliseconds() >= 8000, "eight megabits at one a second");
+    assert!(raw(&simulator, "GET", "/world/download", "").await.starts_with("HTTP/1.1 400"));
+    simulator.stop().await;
+}
+
+#[tokio::test]
+async fn a_simulator_that_is_unplugged_refuses_connections() {
+    let (mut simulator, world) = start(options()).await;
+    let machine = place(&world, Vendor::Runpod, "sleep 1032");
+    simulator.unplug().await;
+    assert!(tokio::net::TcpStream::connect(simulator.addr()).await.is_err());
+    simulator.plug().await.unwrap();
+    assert_eq!(ask(&simulator, "GET", "/world", "").await.0, 200);
     world.explain(Vendor::Runpod, &machine.id).unwrap();
     simulator.stop().await;
 }

@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 use trainyard_agent::{AgentClient, SigningKey};
 use trainyard_connector::{AgentEventBody, StartOrder, TrainingState, Workload};
 use trainyard_domain::{AttemptNumber, JobSpec, OrderName};
+use trainyard_simulator::faults::{Canned, Fault, Rule};
 use trainyard_simulator::world::{Environment, Machine};
 use trainyard_simulator::{Options, Order, Script, Simulator, Vendor, World};
 
@@ -90,6 +91,26 @@ async fn many_machines_are_agents_without_a_process() {
     for (machine, _) in &machines {
         remove(&world, machine).await;
     }
+    simulator.stop().await;
+}
+
+#[tokio::test]
+async fn an_artifact_is_cut_on_its_way_through_the_proxy() {
+    let script = Script { points: 0, every: Duration::ZERO, exit_code: 0 };
+    let (simulator, world) = start(Options { script: Some(script), ..options() }).await;
+    let (machine, name) = rent(&world, 1).await;
+    let agent = client(&simulator, &machine, name);
+    agent.start(&start_order()).await.unwrap();
+    let file = agent.manifest(Duration::ZERO).await.unwrap().unwrap().files.remove(0);
+    for bytes in [0, 1, 20] {
+        world.add_fault(Rule::once(Vendor::Runpod, "proxy_file", Fault::Cut { bytes }));
+        assert!(agent.file(&file.path, 0, u64::MAX).await.is_err(), "cut at {bytes}");
+        world.add_fault(Rule::once(Vendor::Runpod, "proxy_file", Fault::Truncate { bytes }));
+        assert_eq!(agent.file(&file.path, 0, u64::MAX).await.unwrap().len(), bytes);
+    }
+    world.add_fault(Rule::once(Vendor::Runpod, "proxy_manifest", Fault::StatusAfter(Canned::status(502))));
+    assert!(agent.manifest(Duration::ZERO).await.is_err());
+    remove(&world, &machine).await;
     simulator.stop().await;
 }
 
