@@ -326,7 +326,7 @@ async fn a_restarted_container_trains_nothing() {
     let train = format!("echo x >>{}; while :; do sleep 1; done", count.display());
     container.client().start(&shell(&train)).await.unwrap();
     until("the training runs", async || count.exists()).await;
-    for _ in 0..3 {
+    for _ in 0..10 {
         container.kill();
         container.start();
         let after = container.answers().await;

@@ -83,9 +83,9 @@ fn needed(files: &[String]) -> impl Iterator<Item = &String> {
     let ends = |path: &str, endings: &[&str]| endings.iter().any(|ending| path.ends_with(ending));
     let safe = files.iter().any(|path| path.ends_with(".safetensors"));
     files.iter().filter(move |path| {
-        !DIRECTORIES.iter().any(|dir| path.starts_with(dir))
-            && !ends(path, LEFT_OUT)
-            && !(safe && ends(path, PICKLED))
+        let is_twice = safe && ends(path, PICKLED);
+        let is_beside = DIRECTORIES.iter().any(|dir| path.starts_with(dir));
+        !is_twice && !is_beside && !ends(path, LEFT_OUT)
     })
 }
 
