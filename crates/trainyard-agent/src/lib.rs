@@ -46,6 +46,7 @@ mod client;
 #[cfg(feature = "client")]
 pub use client::{
     AgentClient, AgentSupply, BootOrder, Bootstrap, Stay, SupplyConfig, SupplyError, TlsIdentity,
+    boot_failure,
 };
 pub use key::{KeyError, SigningKey};
 

@@ -26,7 +26,7 @@ use trainyard_domain::OrderName;
 
 use crate::SigningKey;
 use crate::protocol::{ANSWER_BYTES_MAX, InputState, RenewBody, StartBody, StopBody, WAIT_MS_MAX};
-pub use supply::{AgentSupply, BootOrder, Bootstrap, Stay, SupplyConfig, SupplyError};
+pub use supply::{AgentSupply, BootOrder, Bootstrap, Stay, SupplyConfig, SupplyError, boot_failure};
 pub use tls::TlsIdentity;
 use transport::{Call, Transport};
 

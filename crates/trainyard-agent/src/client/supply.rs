@@ -263,6 +263,14 @@ impl AgentSupply {
     }
 }
 
+/// Where a line of a machine's log is the script's word that it gave up: why, for a person, and whether another machine
+/// could help; where the image is at fault none could.
+pub fn boot_failure(line: &str) -> Option<(String, bool)> {
+    let told = line.trim().strip_prefix("trainyard-boot: failed ")?;
+    let (word, text) = told.split_once(' ').unwrap_or((told, told));
+    Some((format!("the agent could not be started: {text}"), !["libc", "no_delivery"].contains(&word)))
+}
+
 fn digest(path: &Path) -> io::Result<Sha256> {
     let mut hasher = Hasher::new();
     read(path, |piece| {
@@ -322,6 +330,22 @@ mod tests {
         assert!(SCRIPT.len() <= 3_500, "{} characters", SCRIPT.len());
         let fixed = ["/tmp", "/root", "/opt", "/usr", "/workspace", "/home", "/bin"];
         assert!(!fixed.iter().any(|place| SCRIPT.contains(place)));
+    }
+
+    #[test]
+    fn every_way_the_script_gives_up_is_read() {
+        let words: Vec<&str> = SCRIPT
+            .match_indices("fail \"")
+            .filter_map(|(at, _)| SCRIPT[at + 6..].split(' ').next())
+            .collect();
+        assert_eq!(words, ["disk", "no_delivery", "receive", "libc"]);
+        for word in words {
+            let (text, elsewhere) = boot_failure(&format!("trainyard-boot: failed {word} so it is")).unwrap();
+            assert!(text.ends_with("so it is"));
+            assert_eq!(elsewhere, matches!(word, "disk" | "receive"), "{word}");
+        }
+        assert_eq!(boot_failure("trainyard-boot: fetching"), None);
+        assert_eq!(boot_failure("it said trainyard-boot: failed x y"), None);
     }
 
     #[test]

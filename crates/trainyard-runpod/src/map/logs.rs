@@ -43,9 +43,12 @@ pub(crate) fn log_of(stream: &[u8], after: Option<&Cursor>) -> MachineLog {
     let fresh = events.iter().skip(known.map_or(0, |at| at + 1)).take(LINES_MAX);
     let mut log = MachineLog { cursor: after.map(Cursor::text), ..MachineLog::default() };
     for event in fresh {
-        if event.line.source.0 == "system" && log.broken.is_none() {
-            log.broken = broken(&event.line.line.0);
-        }
+        let told = |line: &str| match event.line.source.0.as_str() {
+            "system" => broken(line),
+            // The script that brings the agent says so where it gives up; the container runs on.
+            _ => trainyard_agent::boot_failure(line),
+        };
+        log.broken = log.broken.or_else(|| told(&event.line.line.0));
         log.lines.push(line_of(&event.line));
         if !event.line.ts.0.is_empty() {
             let cursor = Cursor { since: event.line.ts.0.clone(), id: event.id.clone() };

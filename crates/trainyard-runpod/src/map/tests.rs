@@ -261,6 +261,8 @@ fn a_start_that_fails_is_seen_in_the_log() {
     }
     let told = log_of(stream(&[("t/1", "system", table[0].0)]).as_bytes(), None).broken.expect("broken");
     assert!(told.0.contains("does not exist") && told.0.contains("acme/nothing"), "{}", told.0);
+    let gave_up = stream(&[("t/1", "container", "trainyard-boot: failed libc too old")]);
+    assert!(log_of(gave_up.as_bytes(), None).broken.is_some_and(|(_, elsewhere)| !elsewhere));
     // A training that prints such a text breaks nothing.
     assert_eq!(log_of(stream(&[("t/1", "container", table[0].0)]).as_bytes(), None).broken, None);
 }
