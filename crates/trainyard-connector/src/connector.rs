@@ -4,7 +4,9 @@ use std::fmt::Debug;
 
 use async_trait::async_trait;
 use secrecy::SecretString;
-use trainyard_domain::{InstallationId, Money, OrderName, ProviderJobId, ProviderName, Resources, Timestamp};
+use trainyard_domain::{
+    FieldError, InstallationId, JobSpec, Money, OrderName, ProviderJobId, ProviderName, Resources, Timestamp,
+};
 
 use crate::{ConnectorError, Offer, Workload};
 
@@ -88,6 +90,13 @@ pub trait Connector: Debug + Send + Sync + 'static {
     /// answered, for one). Each is given once. The default has none.
     fn remarks(&self, order: &OrderName) -> Vec<String> {
         let _ = order;
+        Vec::new()
+    }
+
+    /// What of a specification would surprise on this provider: fields that it does not look at, or reads in its own
+    /// way. Shown as warnings before anything is paid. The default has none.
+    fn surprises(&self, spec: &JobSpec) -> Vec<FieldError> {
+        let _ = spec;
         Vec::new()
     }
 

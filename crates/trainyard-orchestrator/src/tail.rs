@@ -100,6 +100,21 @@ async fn follow_once(
         if notable {
             core.queue.ring(id);
         }
+        rest(core).await;
+    }
+}
+
+/// A moment between two questions, so that many agents that talk at once are heard in larger pieces: a millisecond for
+/// each that is followed, a second at most.
+async fn rest(core: &Core) {
+    const EACH: Duration = Duration::from_millis(1);
+    const MOST: u32 = 1000;
+    let followed = u32::try_from(crate::bells::lock(&core.links).len()).unwrap_or(MOST);
+    if followed > 1 {
+        tokio::select! {
+            () = tokio::time::sleep(EACH * followed.min(MOST)) => {}
+            () = core.closed() => {}
+        }
     }
 }
 

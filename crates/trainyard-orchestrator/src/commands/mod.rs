@@ -6,6 +6,7 @@ mod change;
 mod check;
 mod create;
 mod events;
+mod fit;
 mod inputs;
 mod lifecycle;
 mod offers;

@@ -14,7 +14,7 @@ use crate::reconcile::{Draft, auto_providers};
 use crate::{Error, ErrorKind, JobView, Orchestrator, Submitted};
 
 /// The word for any provider.
-const AUTO: &str = "auto";
+pub(super) const AUTO: &str = "auto";
 /// Codes of refusals that are the caller's to mend: 400. All others are a provider's fault: 500.
 const CALLERS_FAULT: [&str; 3] = ["order_invalid", "price_ceiling", "budget"];
 
@@ -60,7 +60,7 @@ impl Orchestrator {
         }
         stored.job.ask(&Command::Submit(name.clone())).map_err(|refusal| refused(id, &refusal))?;
         if stored.job.wish() == Wish::Rest {
-            let found = check(core, &stored.job, Some(&name)).await.map_err(|error| error.about(id))?;
+            let found = check(core, &stored.job, Some(&name), auto).await.map_err(|error| error.about(id))?;
             if let Some(first) = found.errors.first() {
                 let all: Vec<String> =
                     found.errors.iter().map(|e| format!("`{}` {}", e.field, e.message)).collect();

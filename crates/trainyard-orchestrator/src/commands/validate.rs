@@ -9,23 +9,28 @@ use trainyard_domain::{
     DatasetFormat, FieldError, Job, JobId, JobSpec, ProviderName, Source, TINY_MODEL, TrainerKind,
 };
 
-use super::load;
-use super::submit::provider_named;
+use super::submit::{AUTO, provider_named};
+use super::{fit, load};
 use crate::core::{Core, Provider};
 use crate::handover::resolve;
+use crate::reconcile::auto_providers;
 use crate::{Error, ErrorKind, Orchestrator, Validation, records};
 
 /// What the checks found, with the code of the first error where it has one of its own.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     pub(super) errors: Vec<FieldError>,
-    warnings: Vec<FieldError>,
-    checked: Vec<String>,
+    pub(super) warnings: Vec<FieldError>,
+    pub(super) checked: Vec<String>,
     pub(super) code: Option<&'static str>,
 }
 
 impl Found {
-    fn wrong(&mut self, code: &'static str, field: &str, message: impl Into<String>) {
+    pub(super) fn warn(&mut self, field: &str, message: impl Into<String>) {
+        self.warnings.push(FieldError { field: field.to_owned(), message: message.into() });
+    }
+
+    pub(super) fn wrong(&mut self, code: &'static str, field: &str, message: impl Into<String>) {
         self.code.get_or_insert(code);
         self.errors.push(FieldError { field: field.to_owned(), message: message.into() });
     }
@@ -38,15 +43,23 @@ impl Orchestrator {
     /// 404; 400 for an unknown provider. What the checks find is in the answer.
     pub async fn validate(&self, id: &JobId, provider: Option<&str>) -> Result<Validation, Error> {
         let stored = load(&self.core, id).await?;
+        let auto = provider.map_or(stored.job.body().auto, |name| name == AUTO);
         let name =
             provider.map(|name| provider_named(&self.core, name)).transpose().map_err(|e| e.about(id))?;
-        let found = check(&self.core, &stored.job, name.as_ref()).await.map_err(|error| error.about(id))?;
+        let found = check(&self.core, &stored.job, name.as_ref(), auto).await;
+        let found = found.map_err(|error| error.about(id))?;
         Ok(Validation { errors: found.errors, warnings: found.warnings, checked: found.checked })
     }
 }
 
-/// Checks a job against a provider (the one given, else its own, else the first) and its inputs against the disk.
-pub(super) async fn check(core: &Arc<Core>, job: &Job, name: Option<&ProviderName>) -> Result<Found, Error> {
+/// Checks a job against a provider (the one given, else its own, else the first; for `auto` all it may go to) and its
+/// inputs against the disk.
+pub(super) async fn check(
+    core: &Arc<Core>,
+    job: &Job,
+    name: Option<&ProviderName>,
+    auto: bool,
+) -> Result<Found, Error> {
     let spec = job.spec();
     let mut found = Found::default();
     let provider = name.or(job.provider()).and_then(|name| core.providers.get(name));
@@ -67,6 +80,9 @@ pub(super) async fn check(core: &Arc<Core>, job: &Job, name: Option<&ProviderNam
     for (field, source) in spec.sources() {
         check_source(core, spec, &field, source, &mut found).await?;
     }
+    let own = name.or(job.provider()).into_iter();
+    let names: Vec<&ProviderName> = if auto { auto_providers(core, job) } else { own.collect() };
+    fit::check(core, job, &names, &mut found).await?;
     Ok(found)
 }
 

@@ -119,7 +119,14 @@ fn announce(draft: &mut Draft, reason: Option<Reason>) {
         Some(reason) => {
             let advice =
                 reason.suggestion.as_deref().map(|s| format!(" What to do: {s}.")).unwrap_or_default();
-            draft.tell(NotificationKind::Failed, "Training failed", format!("{}.{advice}", reason.message));
+            let kept = match (draft.job.limits().hold_on_failure_s, draft.job.state().rental()) {
+                (0, _) | (_, None) => String::new(),
+                (seconds, Some(_)) => format!(
+                    " Its machine is kept for {seconds} s for a look; lower `limits.hold_on_failure_s` to give it back sooner."
+                ),
+            };
+            let message = format!("{}.{advice}{kept}", reason.message);
+            draft.tell(NotificationKind::Failed, "Training failed", message);
             draft.job.set_reason(Some(reason));
         }
     }

@@ -16,7 +16,7 @@ use super::commit::Draft;
 use super::end;
 use super::plan::Outcome;
 use super::refuse::reason_of;
-use crate::core::Core;
+use crate::core::{Core, Provider};
 use crate::handover::hand_over;
 use crate::link::Link;
 use crate::{Error, ErrorKind};
@@ -28,6 +28,12 @@ pub(super) async fn bring(
     stored: StoredJob,
     rental: Rental,
 ) -> Result<Option<Duration>, Error> {
+    if uploads(core, &stored.job) {
+        let mut draft = Draft::of(&stored, core.clock.now());
+        draft.phase(Phase::Uploading);
+        draft.commit(core).await?;
+        return Ok(Some(Duration::ZERO));
+    }
     let job = &stored.job;
     let Ok(Some(link)) = Link::of(core, job, &rental).await else { return Ok(Some(core.policy.look_every)) };
     let handed = tokio::select! {
@@ -77,6 +83,16 @@ pub(super) async fn bring(
         }
         Err(error) => not_brought(core, stored, error).await,
     }
+}
+
+/// Whether inputs are about to go to a rented machine, and that is not said yet. On this machine it is over at once.
+fn uploads(core: &Core, job: &Job) -> bool {
+    let far = core.provider_of(job).is_some_and(Provider::costs);
+    let handed = job.spec().sources().iter().any(|(_, source)| {
+        matches!(source, trainyard_domain::Source::Input(_) | trainyard_domain::Source::Path(_))
+    });
+    let said = matches!(job.body().phase, Some(Phase::Uploading | Phase::Recovering));
+    far && handed && !said
 }
 
 /// Why the inputs are not on the machine.

@@ -29,6 +29,8 @@ pub(crate) struct MachineWire {
     placed_at: Option<Time>,
     release_asked_at: Option<Time>,
     gone_at: Option<Time>,
+    /// When it stopped being billed, as far as that can be told; null while it may be.
+    billed_until: Option<Time>,
     /// The reading that proved it gone.
     gone_proof: Option<String>,
     may_be_billed: bool,
@@ -59,6 +61,7 @@ impl MachineWire {
             placed_at: machine.placed_at.map(Time),
             release_asked_at: machine.release_asked_at.map(Time),
             gone_at: machine.gone_at.map(Time),
+            billed_until: machine.gone_at.map(|gone| Time(machine.billed_until.unwrap_or(gone))),
             gone_proof: machine.gone_proof.clone(),
             may_be_billed: machine.may_be_billed(),
         }
