@@ -160,6 +160,7 @@ impl Drop for Simulator {
         }
         let left = self.left();
         self.ending.send_replace(true);
+        self.world.close();
         self.world.clock().end();
         self.world.kill_all_now();
         let fine = left.is_empty() || std::thread::panicking();

@@ -60,6 +60,8 @@ struct Inner {
     clock: Clock,
     faults: Faults,
     state: Mutex<State>,
+    /// Whether programs may still be started; held while one is.
+    open: Mutex<bool>,
     /// Rings at every change of a machine.
     bell: watch::Sender<u64>,
     runtime: Handle,
@@ -122,6 +124,7 @@ impl World {
             options,
             faults: Faults::default(),
             state: Mutex::new(state),
+            open: Mutex::new(true),
             bell: watch::Sender::new(0),
             runtime: Handle::current(),
             root,
@@ -247,6 +250,17 @@ impl World {
     /// The mark of all this world's processes.
     pub(crate) fn mark(&self) -> &str {
         &self.inner.mark
+    }
+
+    /// Starts a program, unless the world is over: whoever ends it finds every process there will ever be.
+    pub(crate) fn start_program<T>(&self, start: impl FnOnce() -> std::io::Result<T>) -> std::io::Result<T> {
+        let open = self.inner.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if *open { start() } else { Err(std::io::Error::other("the world is over")) }
+    }
+
+    /// No program is started from now on.
+    pub(crate) fn close(&self) {
+        *self.inner.open.lock().unwrap_or_else(PoisonError::into_inner) = false;
     }
 
     pub(crate) fn spawn(

@@ -233,6 +233,7 @@ async fn a_world_that_ends_takes_everything_along() {
     let machine = place(&world, Vendor::Runpod, "setsid sleep 1014 & echo on; sleep 1015");
     line(&machine, "on").await;
     drop(simulator);
+    until(&world, &machine, |it| matches!(it.phase, Phase::Broken(_))).await;
     assert_eq!(world.processes_of(machine.uid), 0, "dropped, it kills at once");
 
     let (simulator, world) = start(options()).await;
