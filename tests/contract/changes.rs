@@ -170,8 +170,9 @@ fn estimates_cover_the_configured_providers() {
     assert_eq!((&local["provider"], &local["max_duration_s"]), (&json!("local"), &json!(14400)));
     assert_eq!(local["max_cost"], json!({"amount": "0", "currency": "USD"}));
     assert!(local["refused"].is_null());
-    let peft = json!({"model_name": "meta-llama/Llama-3.2-1B"});
-    let answer = yard.http.post("/api/training/estimates", &peft).ok(200);
+    let hook = json!([{"url": "https://example.org/hook", "events": ["completed"]}]);
+    let told = json!({"model_name": "meta-llama/Llama-3.2-1B", "webhooks": hook});
+    let answer = yard.http.post("/api/training/estimates", &told).ok(200);
     assert_eq!(answer["estimates"][0]["refused"]["code"], "not_yet_available");
     yard.http.post("/api/training/estimates", &json!({"model": "x"})).error(400, "invalid_spec");
 }

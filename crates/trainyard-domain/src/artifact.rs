@@ -38,12 +38,19 @@ impl ArtifactRecord {
         self.files.get(self.main)
     }
 
-    /// Which file is the main one, by the contract's rule. `None` where there is no file.
+    /// Which file is the main one, by the contract's rule. `None` where there is no file. An adapter in a directory of
+    /// the trainer's own counts where it is the only one.
     pub fn choose_main(files: &[ArtifactFile], wanted: Option<&str>) -> Option<usize> {
         let named = |name: &str| files.iter().position(|file| file.path == name);
+        let nested = || {
+            let inside = |file: &ArtifactFile| file.path.ends_with("/adapter_model.safetensors");
+            let mut all = (0..files.len()).filter(|&i| inside(&files[i]));
+            all.next().filter(|_| all.next().is_none())
+        };
         wanted
             .and_then(named)
             .or_else(|| named("adapter_model.safetensors"))
+            .or_else(nested)
             .or_else(|| (0..files.len()).max_by_key(|&i| (files[i].size_bytes, std::cmp::Reverse(i))))
     }
 }
@@ -73,7 +80,9 @@ mod tests {
         assert_eq!(main_of(&adapter, Some("missing.bin")), Some("adapter_model.safetensors"));
         assert_eq!(main_of(&adapter, None), Some("adapter_model.safetensors"));
         let nested = [("a/adapter_model.safetensors", 5), ("b", 7)];
-        assert_eq!(main_of(&nested, None), Some("b"), "only the one at the top has the name");
+        assert_eq!(main_of(&nested, None), Some("a/adapter_model.safetensors"));
+        let two = [("a/adapter_model.safetensors", 5), ("b/adapter_model.safetensors", 6), ("c", 7)];
+        assert_eq!(main_of(&two, None), Some("c"), "nobody can tell which of the two is meant");
         assert_eq!(main_of(&[("a", 3), ("b", 3)], None), Some("a"), "of equals the first");
         assert_eq!(main_of(&[("empty", 0)], None), Some("empty"));
         assert_eq!(main_of(&[], Some("a")), None);

@@ -9,7 +9,7 @@ use hyper::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::{mpsc, oneshot, watch};
 use trainyard_connector::{HandOver, HandOverPurpose, Manifest, TrainingState};
-use trainyard_domain::{AttemptNumber, JobId, JobSpec, Limits, SecretName, TrainerKind};
+use trainyard_domain::{AttemptNumber, JobId, JobSpec, Limits, SecretName};
 
 use super::agent::Agent;
 use super::journal::Journal;
@@ -19,7 +19,7 @@ use super::place;
 use super::refusal::Refusal;
 use super::sources::Sources;
 use super::supervise;
-use crate::protocol::{CODE_UNSUPPORTED, StartBody};
+use crate::protocol::StartBody;
 
 /// Requests of a training that wait for it to take them up; more than a caller has open at once.
 const ASKS: usize = 64;
@@ -57,10 +57,6 @@ impl From<StartBody> for Start {
 impl Start {
     /// What can be refused before anything is done.
     pub(crate) fn check(&self, layout: &Layout) -> Result<(), Refusal> {
-        if self.spec.trainer_kind() == TrainerKind::Peft {
-            let text = "this agent cannot run the `peft` trainer; use `command` or `builtin`";
-            return Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, CODE_UNSUPPORTED, text));
-        }
         for input in &self.inputs {
             if !layout.input(&input.sha256).is_file() {
                 let text = format!("the input {} was not handed over", input.sha256);

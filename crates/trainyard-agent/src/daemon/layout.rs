@@ -66,6 +66,11 @@ impl Layout {
         self.root.join("fetch")
     }
 
+    /// The files of the `peft` recipe.
+    pub(crate) fn recipe_dir(&self) -> PathBuf {
+        self.root.join("recipe")
+    }
+
     /// Scratch of what watches the training.
     pub(crate) fn watch_dir(&self) -> PathBuf {
         self.root.join("watch")

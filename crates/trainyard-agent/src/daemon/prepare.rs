@@ -11,7 +11,9 @@ use trainyard_domain::{Sha256, TrainerKind};
 use super::agent::Agent;
 use super::attempt::{Attempt, Start};
 use super::environment;
+use super::outputs;
 use super::place;
+use super::recipe;
 use super::requirements::{self, InstallStep};
 use super::unpack::{UnpackError, unpack};
 use crate::warden::{Plan, Step};
@@ -58,6 +60,14 @@ pub(crate) fn prepare(agent: &Agent, attempt: &Attempt, start: &Start) -> Result
         }
         None => layout.work_dir(),
     };
+    if start.spec.trainer_kind() == TrainerKind::Command {
+        for name in outputs::link(&directory, &layout.output_dir()) {
+            attempt.output().note(&format!(
+                "the code brings its own `{name}`: what is written there stays on the machine; the artifact is what \
+                 lies in $TRAINYARD_OUTPUT_DIR"
+            ));
+        }
+    }
     let resume_from = resume_from(agent, attempt, start)?;
     let environment = environment(agent, attempt, start, datasets, resume_from.as_deref());
     let steps = steps(agent, start, &directory, resume_from.is_some())?;
@@ -197,10 +207,15 @@ fn steps(agent: &Agent, start: &Start, directory: &Path, resumes: bool) -> Resul
         steps.push(step(Some(title), "sh", vec!["-c".to_owned(), command.clone()]));
     }
     steps.extend(packages.iter().map(|[_, install]| titled(install)));
-    steps.push(match start.spec.trainer_kind() {
-        TrainerKind::Builtin | TrainerKind::Peft => {
+    match start.spec.trainer_kind() {
+        TrainerKind::Builtin => {
             let program = agent.trainer().map_or_else(super::held::own_program, |path| text(path));
-            step(None, &program, vec![crate::entry::TRAIN.to_owned()])
+            steps.push(step(None, &program, vec![crate::entry::TRAIN.to_owned()]));
+        }
+        TrainerKind::Peft => {
+            let placed = recipe::place(&agent.layout().recipe_dir());
+            let all = placed.map_err(|error| PrepareError::Place("the recipe".to_owned(), error))?;
+            steps.extend(all.map(|(title, program, arguments)| step(title, program, arguments)));
         }
         TrainerKind::Command => {
             let mut words = start.spec.trainer.command.clone().unwrap_or_default();
@@ -209,9 +224,9 @@ fn steps(agent: &Agent, start: &Start, directory: &Path, resumes: bool) -> Resul
             }
             let mut words = words.into_iter();
             let program = words.next().ok_or(PrepareError::NoCommand)?;
-            step(None, &program, words.collect())
+            steps.push(step(None, &program, words.collect()));
         }
-    });
+    }
     Ok(steps)
 }
 

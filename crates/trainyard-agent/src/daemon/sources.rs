@@ -103,6 +103,13 @@ impl Sources {
         self.checkpoints().into_iter().rev().find(kept).map(|info| info.path.into())
     }
 
+    /// Patterns of the complete ones that lie deeper in the output directory than the job's own patterns reach.
+    pub(super) fn nested_in_output(&self) -> Vec<String> {
+        let all = self.checkpoints();
+        let inside = all.iter().filter_map(|info| info.path.strip_prefix(OUTPUT_PREFIX));
+        inside.filter(|path| path.contains('/')).map(|path| format!("{path}/**")).collect()
+    }
+
     /// Tells what is left: no process of the training is left and its output was taken. Everything is in the journal
     /// when this returns. Returns what there is to say about the files it read.
     pub(super) async fn finish(&self, clean: bool) -> Option<String> {
@@ -154,6 +161,9 @@ struct Saver {
 
 impl Saver {
     fn save(&self, path: &str, name: &str) -> io::Result<()> {
+        // A directory that the trainer made above it is of no use to the next attempt.
+        let nested = !self.config.pattern.contains('/');
+        let name = name.rsplit('/').next().filter(|_| nested).unwrap_or(name);
         keep::save(&checkpoint_dir(&self.config, path), &self.saved, name, self.keep)
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use secrecy::SecretString;
 use tokio::sync::{mpsc, oneshot};
 use trainyard_connector::{AgentEventBody, HandOverPurpose, SetupPhase, TrainingState};
-use trainyard_domain::{Diagnosis, Exit, Timestamp};
+use trainyard_domain::{Diagnosis, Exit, Outputs, Timestamp};
 
 use super::agent::Agent;
 use super::attempt::{Ask, Attempt, Desk, Start, Why};
@@ -54,7 +54,7 @@ pub(super) async fn run(
         failure: None,
         waiting: Vec::new(),
     };
-    let outputs = start.spec.outputs.clone();
+    let mut outputs = start.spec.outputs.clone();
     let exit = run.train(&agent, start, &mut asked).await;
     if let Some(note) = attempt.sources().finish(exit.code == 0).await {
         attempt.output().note(&note);
@@ -74,6 +74,10 @@ pub(super) async fn run(
     // Whoever still waits for a pause or a resume hears that it ended.
     drop(asked);
     run.waiting.clear();
+    if outputs.exclude == Outputs::default().exclude {
+        // Whoever leaves checkpoints out means those in a directory of the trainer's own too.
+        outputs.exclude.extend(attempt.sources().nested_in_output());
+    }
     let (dir, number) = (agent.layout().output_dir(), attempt.number());
     let of = Arc::clone(&attempt);
     let make = move || manifest::make(number, &dir, &outputs, of.abandoned());

@@ -24,6 +24,10 @@ const CHECKPOINTS_MAX: usize = 256;
 /// Most files of a checkpoint, and how deep: sharded optimizer states are a level below.
 const FILES_MAX: u64 = 10_000;
 const DEPTH_MAX: u32 = 4;
+/// How far below the two directories a checkpoint may lie: LLaMA-Factory's `saves/MODEL/lora/sft/checkpoint-10`, with
+/// room for one more. One look takes at most so many entries of a directory and all below it.
+const NESTED_MAX: u32 = 4;
+const ENTRIES_MAX: usize = 5000;
 
 /// The directory of a checkpoint, by the path that its [`CheckpointInfo`] tells. The path is not checked: take only
 /// paths that came from here.
@@ -117,7 +121,8 @@ impl Checkpoints {
         let mut out = Vec::new();
         for (prefix, root) in &self.roots {
             let mut matching = Vec::new();
-            descend(root, "", &self.pattern, &mut matching);
+            let mut search = Search { left: ENTRIES_MAX, found: &mut matching };
+            search.descend(root, "", &self.pattern, NESTED_MAX);
             for (relative, dir) in matching {
                 let is_root = self.roots.iter().any(|(_, root)| *root == dir);
                 if is_root || dir.join("checkpoint-is-incomplete.txt").exists() {
@@ -154,21 +159,36 @@ fn step_in(path: &str) -> Option<u64> {
     path[path.len() - digits..].parse().ok()
 }
 
-/// The directories below `dir` that match the pattern, component by component.
-fn descend(dir: &Path, relative: &str, pattern: &[String], out: &mut Vec<(String, PathBuf)>) {
-    let Some((first, rest)) = pattern.split_first() else { return };
-    let Ok(entries) = fs::read_dir(dir) else { return };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let (Some(name), Ok(kind)) = (name.to_str(), entry.file_type()) else { continue };
-        if out.len() >= CHECKPOINTS_MAX || !kind.is_dir() || is_half_made(name) || !matches(first, name) {
-            continue;
-        }
-        let relative = if relative.is_empty() { name.to_owned() } else { format!("{relative}/{name}") };
-        if rest.is_empty() {
-            out.push((relative, entry.path()));
-        } else {
-            descend(&entry.path(), &relative, rest, out);
+/// A search for directories that match a pattern.
+struct Search<'a> {
+    /// Entries that are still looked at.
+    left: usize,
+    found: &'a mut Vec<(String, PathBuf)>,
+}
+
+impl Search<'_> {
+    /// Those below `dir`, component by component. Where a name does not match the first component, it is looked into
+    /// for the whole pattern, as deep as is left: trainers make a directory of their own.
+    fn descend(&mut self, dir: &Path, relative: &str, pattern: &[String], nested: u32) {
+        let Some((first, rest)) = pattern.split_first() else { return };
+        let Ok(entries) = fs::read_dir(dir) else { return };
+        for entry in entries.flatten() {
+            if self.left == 0 || self.found.len() >= CHECKPOINTS_MAX {
+                return;
+            }
+            self.left -= 1;
+            let name = entry.file_name();
+            let (Some(name), Ok(kind)) = (name.to_str(), entry.file_type()) else { continue };
+            if !kind.is_dir() || is_half_made(name) {
+                continue;
+            }
+            let relative = if relative.is_empty() { name.to_owned() } else { format!("{relative}/{name}") };
+            match (matches(first, name), rest.is_empty()) {
+                (true, true) => self.found.push((relative, entry.path())),
+                (true, false) => self.descend(&entry.path(), &relative, rest, 0),
+                (false, _) if nested > 0 => self.descend(&entry.path(), &relative, pattern, nested - 1),
+                (false, _) => {}
+            }
         }
     }
 }
@@ -271,6 +291,18 @@ mod tests {
         fs::remove_dir_all(place.dir.path().join("output/checkpoint-9")).unwrap();
         checkpoints.look(None);
         assert_eq!(paths(&checkpoints.complete()), ["@output/checkpoint-10"]);
+    }
+
+    #[test]
+    fn trainers_may_make_a_directory_of_their_own() {
+        let place = Place::new("checkpoint-*");
+        let mut checkpoints = Checkpoints::new(&place.config);
+        place.write("output/llama/lora/sft/checkpoint-5/trainer_state.json", r#"{"global_step": 5}"#);
+        place.write("output/lora-out/checkpoint-6/trainer_state.json", r#"{"global_step": 6}"#);
+        place.write("output/a/b/c/d/e/checkpoint-7/trainer_state.json", r#"{"global_step": 7}"#);
+        place.write("output/lora-out/checkpoint-6/checkpoint-8/trainer_state.json", r#"{"global_step": 8}"#);
+        let told = checkpoints.look(Some(Ending::Clean));
+        assert_eq!(paths(&told), ["@output/llama/lora/sft/checkpoint-5", "@output/lora-out/checkpoint-6"]);
     }
 
     #[test]

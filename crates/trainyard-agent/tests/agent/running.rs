@@ -19,6 +19,7 @@ crate::tests![
     a_stop_ends_a_paused_training,
     a_checkpoint_is_told_and_resumed_from,
     a_checkpoint_among_the_outputs_outlives_the_attempt,
+    a_trainer_that_knows_nothing_writes_where_it_always_does,
     the_trainers_hook_tells_and_hides_nothing,
     a_program_that_is_not_there_is_named,
 ];
@@ -266,6 +267,21 @@ async fn a_checkpoint_among_the_outputs_outlives_the_attempt() {
     );
 }
 
+async fn a_trainer_that_knows_nothing_writes_where_it_always_does() {
+    let rig = Rig::new();
+    let script = "d=outputs/lora-out; mkdir -p $d/checkpoint-7; echo adapter > $d/adapter_model.safetensors; \
+                  echo weights > $d/checkpoint-7/model; echo '{\"global_step\": 7}' > $d/checkpoint-7/trainer_state.json";
+    rig.run(script).await;
+    assert_eq!(rig.exit().await.code, 0);
+    let manifest = rig.client.manifest(Duration::from_secs(20)).await.unwrap().unwrap();
+    let paths: Vec<&str> = manifest.files.iter().map(|file| file.path.as_str()).collect();
+    assert_eq!(paths, ["lora-out/adapter_model.safetensors"], "its checkpoints are no artifact");
+    let checkpoints = rig.client.checkpoints().await.unwrap();
+    assert_eq!(checkpoints[0].path, "@output/lora-out/checkpoint-7");
+    let saved = rig.own("keep/job/saved-checkpoints/checkpoint-7/model");
+    assert_eq!(std::fs::read_to_string(saved).unwrap(), "weights\n");
+}
+
 /// As much of Hugging Face's library as the hook touches.
 const TRANSFORMERS: &str = "
 class TrainerCallback: pass
@@ -317,4 +333,5 @@ async fn a_program_that_is_not_there_is_named() {
     let exit = rig.exit().await;
     assert_eq!(exit.code, 127);
     assert!(exit.note.unwrap().contains("could not be started"));
+    assert_eq!(exit.diagnosis.unwrap().code, "program_not_found");
 }

@@ -58,7 +58,7 @@ fn the_trainer_is_chosen_by_what_is_asked() {
     assert_eq!(kind(json!({"model_name": "meta-llama/Llama-3.2-1B"})), TrainerKind::Peft);
     let command = json!({"command": ["python", "train.py"]});
     assert_eq!(kind(json!({"model_name": "trainyard-tiny", "trainer": command})), TrainerKind::Command);
-    assert_eq!(kind(json!({"model_name": "trainyard-tiny", "trainer": {"kind": "peft"}})), TrainerKind::Peft);
+    assert_eq!(kind(json!({"model_name": "/models/llama", "trainer": {"kind": "peft"}})), TrainerKind::Peft);
 }
 
 #[test]

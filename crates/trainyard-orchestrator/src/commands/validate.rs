@@ -70,6 +70,7 @@ pub(super) async fn check(
         found.warnings.extend(surprises(spec, provider));
     }
     check_model(spec, &mut found);
+    check_recipe(spec, provider, &mut found);
     for name in &spec.secrets {
         if core.storage.secret(name).await?.is_none() {
             let message =
@@ -88,13 +89,6 @@ pub(super) async fn check(
 
 /// What a specification asks for that cannot be done yet, or not there.
 pub(super) fn unavailable(spec: &JobSpec, provider: &Provider) -> Option<(&'static str, String)> {
-    if spec.trainer_kind() == TrainerKind::Peft {
-        return Some((
-            "trainer.kind",
-            "`peft` is not available yet: use `builtin` (a small Llama-family model) or `command` (your own program)"
-                .to_owned(),
-        ));
-    }
     if !spec.webhooks.is_empty() {
         return Some(("webhooks", "are not delivered yet: leave them out".to_owned()));
     }
@@ -132,6 +126,21 @@ fn check_model(spec: &JobSpec, found: &mut Found) {
     }
 }
 
+/// What the `peft` recipe would find out on the machine, as far as it can be seen from here.
+fn check_recipe(spec: &JobSpec, provider: Option<&Provider>, found: &mut Found) {
+    if spec.trainer_kind() != TrainerKind::Peft {
+        return;
+    }
+    if spec.dataset.is_none() {
+        found.wrong("dataset_missing", "dataset", "is missing: name what to train on");
+    }
+    let here = provider.is_some_and(|provider| !provider.connector.info().capabilities.costs);
+    let path = Path::new(&spec.model_name);
+    if here && path.is_absolute() && !path.join("config.json").is_file() {
+        found.wrong("model_not_found", "model_name", "is no model directory here: it has no `config.json`");
+    }
+}
+
 fn has_weights(directory: &Path) -> Result<(), String> {
     let known = ["model.safetensors", "model.safetensors.index.json"];
     let found = known.iter().any(|name| directory.join(name).is_file());
@@ -161,7 +170,7 @@ async fn check_source(
         }
         Err(error) => return Err(error),
     };
-    if of_dataset && spec.trainer_kind() == TrainerKind::Builtin {
+    if of_dataset && spec.trainer_kind() != TrainerKind::Command && is_lines(spec, &path) {
         let format = if field.starts_with("eval") { &spec.eval_dataset } else { &spec.dataset };
         let format = format.as_ref().and_then(|dataset| dataset.format);
         check_records(core, field, path, format, found).await?;
@@ -169,6 +178,14 @@ async fn check_source(
         found.checked.push(format!("{field}: is there"));
     }
     Ok(())
+}
+
+/// Whether the records are JSON lines. The recipe reads Parquet and compressed files too, which nobody reads here.
+fn is_lines(spec: &JobSpec, path: &Path) -> bool {
+    let mut magic = [0; 4];
+    let read = File::open(path).and_then(|mut file| std::io::Read::read(&mut file, &mut magic)).unwrap_or(0);
+    let other = magic[..read].starts_with(b"PAR1") || magic[..read].starts_with(&[0x1f, 0x8b]);
+    spec.trainer_kind() == TrainerKind::Builtin || !other
 }
 
 /// Where the bytes lie, without hashing them.

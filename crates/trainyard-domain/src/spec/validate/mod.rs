@@ -9,6 +9,7 @@ mod hyperparameters;
 mod machine;
 mod outputs;
 mod program;
+mod recipe;
 mod token;
 mod webhooks;
 

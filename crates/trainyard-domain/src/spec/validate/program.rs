@@ -1,6 +1,7 @@
 //! Which program trains, in what environment, on which files and with which secrets.
 
 use super::findings::{Findings, inside, shown};
+use super::recipe;
 use super::token::{known_token, looks_like_token};
 use crate::{Environment, JobSpec, TINY_MODEL, TrainerKind};
 
@@ -45,6 +46,9 @@ fn trainer(spec: &JobSpec, found: &mut Findings) {
                 shown(&spec.model_name)
             ),
         );
+    }
+    if kind == TrainerKind::Peft {
+        recipe::check(spec, found);
     }
     if let Some(dir) = spec.trainer.workdir.as_deref().filter(|dir| *dir != ".")
         && let Err(why) = inside(dir.strip_suffix('/').unwrap_or(dir))

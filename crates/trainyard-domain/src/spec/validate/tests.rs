@@ -172,6 +172,24 @@ fn several_errors_of_shape_are_told_together() {
 }
 
 #[test]
+fn what_the_recipe_does_not_do_is_refused_for_it_alone() {
+    let found =
+        |spec: Value| JobSpec::from_json(spec).map_or_else(|error| error.to_string(), |_| String::new());
+    let numbers = json!({"optimizer": "adamwx", "extra": {"bf16": true, "logging_steps": 5}});
+    let peft = json!({"model_name": "owner/name", "hyperparameters": numbers.clone()});
+    let refused = found(peft);
+    assert!(refused.starts_with("`hyperparameters.optimizer` is `adamwx`"), "{refused}");
+    assert!(refused.contains("`hyperparameters.extra.bf16` has a field of its own"), "{refused}");
+    assert!(!refused.contains("logging_steps"), "{refused}");
+    let own = json!({"command": ["python", "train.py"]});
+    assert_eq!(found(json!({"model_name": "x", "trainer": own, "hyperparameters": numbers})), "");
+    let tiny = found(json!({"model_name": "trainyard-tiny", "trainer": {"kind": "peft"}}));
+    assert!(tiny.starts_with("`model_name` is `trainyard-tiny`"), "{tiny}");
+    let no_gpu = json!({"model_name": "a/b", "peft_method": "qlora", "resources": {"gpu_count": 0}});
+    assert!(found(no_gpu).starts_with("`resources.gpu_count` is 0"));
+}
+
+#[test]
 fn words_are_checked() {
     let many: serde_json::Map<String, Value> = (0..65).map(|i| (format!("k{i}"), json!(""))).collect();
     let told = refusals(vec![
