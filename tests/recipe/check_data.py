@@ -47,6 +47,14 @@ assert tokenizer.decode(pair["input_ids"]) == "two and two four</s>"
 turns = [("system", "s"), ("user", "one?"), ("assistant", "1"), ("user", "two?"), ("assistant", "2")]
 chat = load([{"messages": [{"role": role, "content": text} for role, text in turns]}])[0]
 assert learnt(chat) == "1<|end|>2<|end|>", learnt(chat)
+# A template that shows earlier turns otherwise than the last one, as those of thinking models do.
+usual = tokenizer.chat_template
+tokenizer.chat_template = usual.replace(
+    "{{ m.content }}", "{% if loop.last and m.role == 'assistant' %}(thinks) {% endif %}{{ m.content }}"
+).replace("<|end|>", "</s>")
+thinking = load([{"messages": [{"role": role, "content": text} for role, text in turns]}])[0]
+assert learnt(thinking) == "1</s>(thinks) 2</s>", learnt(thinking)
+tokenizer.chat_template = usual
 # Cut where it is too long; left out where nothing to learn is left.
 long = load([{"prompt": "p" * 70, "completion": "c"}, {"prompt": "p" * 60, "completion": "c" * 20}])
 assert len(long) == 1 and len(long[0]["input_ids"]) == 64 and learnt(long[0]) == "cccc"

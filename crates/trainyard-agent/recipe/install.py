@@ -60,9 +60,11 @@ def wanted(spec: dict) -> list[str]:
 
 
 def reads_with_datasets(spec: dict) -> bool:
-    """JSON lines are read without the package."""
+    """JSON lines are read without the package. What is still being fetched is known by its address alone."""
     for name, variable in (("dataset", "TRAINYARD_DATASET"), ("eval_dataset", "TRAINYARD_EVAL_DATASET")):
-        if spec.get(name) and not os.environ.get(variable, "").endswith((".jsonl", ".jsonl.gz")):
+        source = (spec.get(name) or {}).get("source", "")
+        place = os.environ.get(variable) or source.split("?")[0]
+        if source and not place.endswith((".jsonl", ".jsonl.gz", ".json")):
             return True
     return False
 
@@ -103,16 +105,22 @@ def prepare(names: list[str]) -> str:
         return sys.executable
     print(f"missing or too old: {', '.join(names)}", flush=True)
     pins = [line for line in requirements() if line.split("=")[0].split(">")[0] in names]
+    if Path(sys.prefix).resolve().is_relative_to(HERE.parent):
+        # The job named packages of its own: their virtual environment is this attempt's, and takes these too.
+        install(sys.executable, HERE, pins)
+        return sys.executable
     key = hashlib.sha256(json.dumps([sys.executable, sys.version, pins]).encode()).hexdigest()[:16]
     place = cache() / f"recipe-{key}"
     place.parent.mkdir(parents=True, exist_ok=True)
     # One job at a time installs; the others find it done.
     with open(place.with_suffix(".lock"), "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        python = str(place / "bin" / "python")
         if not (place / "complete").exists():
-            install(place, pins)
+            make(place)
+            install(python, place, pins)
             (place / "complete").touch()
-    return str(place / "bin" / "python")
+    return python
 
 
 def requirements() -> list[str]:
@@ -131,30 +139,30 @@ def cache() -> Path:
     return place if os.access(place, os.W_OK) else HERE / "cache"
 
 
-def install(place: Path, pins: list[str]) -> None:
+def make(place: Path) -> None:
+    """A virtual environment that sees what this Python sees."""
     shutil.rmtree(place, ignore_errors=True)
     uv = shutil.which("uv")
-    if uv:
-        make = [uv, "venv", "--system-site-packages", "--python", sys.executable, str(place)]
-    else:
-        make = [sys.executable, "-m", "venv", "--system-site-packages", str(place)]
-    run(make, "a virtual environment could not be made")
+    by_uv = [uv, "venv", "--system-site-packages", "--python", sys.executable, str(place)]
+    by_venv = [sys.executable, "-m", "venv", "--system-site-packages", str(place)]
+    run(by_uv if uv else by_venv, "a virtual environment could not be made")
     show_own_packages(place)
-    python = str(place / "bin" / "python")
-    torch = installed("torch")
+
+
+def install(python: str, scratch: Path, pins: list[str]) -> None:
+    """Into the virtual environment of that Python; PyTorch stays the one that is there."""
+    uv, torch = shutil.which("uv"), installed("torch")
     if uv:
         # uv does not look at the machine's packages: it is told that PyTorch is not wanted.
         command = [uv, "pip", "install", "--python", python, *pins]
-        if torch:
-            override = place / "override.txt"
-            override.write_text("torch ; sys_platform == 'never'\n", encoding="utf-8")
-            command += ["--override", str(override)]
+        option, text = "--override", "torch ; sys_platform == 'never'\n"
     else:
         command = [python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", *pins]
-        if torch:
-            keep = place / "constraint.txt"
-            keep.write_text(f"torch=={torch}\n", encoding="utf-8")
-            command += ["--constraint", str(keep)]
+        option, text = "--constraint", f"torch=={torch}\n"
+    if torch:
+        keep = scratch / "keep-torch.txt"
+        keep.write_text(text, encoding="utf-8")
+        command += [option, str(keep)]
     run(command, "the recipe's packages could not be installed")
 
 

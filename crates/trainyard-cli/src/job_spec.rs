@@ -12,6 +12,8 @@ use crate::exit::{Exit, Failure};
 use crate::out::{self, note};
 use crate::pack;
 
+/// The job of a directory: what `trainyard init` writes, and `trainyard run` reads where it is told nothing else.
+pub(crate) const JOB_FILE: &str = "trainyard.job.json";
 /// Largest job file, in bytes; the server takes no larger body.
 const FILE_BYTES_MAX: u64 = 256 << 10;
 
@@ -49,12 +51,27 @@ pub(crate) struct SpecArgs {
     /// A stored secret that the training gets under its name
     #[arg(long, value_name = "NAME")]
     pub(crate) secret: Vec<String>,
+    /// A Python package to install before the training, as pip takes it
+    #[arg(long, value_name = "PACKAGE")]
+    pub(crate) requirement: Vec<String>,
+    /// The container image, on providers that start one
+    #[arg(long, value_name = "IMAGE")]
+    pub(crate) image: Option<String>,
+    /// How the adapter is made: `lora`, `qlora`, `dora`, `rslora`
+    #[arg(long, value_name = "METHOD")]
+    pub(crate) method: Option<String>,
     /// The GPU: models (`A100-80GB,H100`) or the least memory (`24GB`)
     #[arg(long, value_name = "GPU")]
     pub(crate) gpu: Option<String>,
     /// GPUs per machine
     #[arg(long, value_name = "N")]
     pub(crate) gpus: Option<u32>,
+    /// Disk of the machine, in GB
+    #[arg(long, value_name = "GB")]
+    pub(crate) disk: Option<u32>,
+    /// A region to choose from; several are alternatives
+    #[arg(long, value_name = "REGION")]
+    pub(crate) region: Vec<String>,
     /// Most to pay per hour, in US dollars
     #[arg(long, value_name = "USD")]
     pub(crate) max_price: Option<String>,
@@ -74,7 +91,7 @@ impl SpecArgs {
             Some(file) => read_file(file)?,
             None => (Map::new(), PathBuf::new()),
         };
-        let texts = [("job_id", &self.id), ("model_name", &self.model)];
+        let texts = [("job_id", &self.id), ("model_name", &self.model), ("peft_method", &self.method)];
         for (field, value) in texts {
             if let Some(value) = value {
                 spec.insert(field.to_owned(), json!(value));
@@ -93,6 +110,7 @@ impl SpecArgs {
             let secrets = spec_array(&mut spec, "secrets");
             secrets.into_iter().for_each(|all| all.extend(self.secret.iter().map(|name| json!(name))));
         }
+        self.put_requirements(&mut spec)?;
         self.put_resources(&mut spec)?;
         Ok((spec, base))
     }
@@ -113,6 +131,21 @@ impl SpecArgs {
         }
     }
 
+    /// Those of the file stay: what is named here comes beside them.
+    fn put_requirements(&self, spec: &mut Map<String, Value>) -> Result<(), Failure> {
+        if self.requirement.is_empty() {
+            return Ok(());
+        }
+        let no_list = || Failure::usage("`environment.requirements` of the job file is no list");
+        let slot = place(spec, &["environment", "requirements"]).ok_or_else(no_list)?;
+        if slot.is_null() {
+            *slot = json!([]);
+        }
+        let all = slot.as_array_mut().ok_or_else(no_list)?;
+        all.extend(self.requirement.iter().map(|package| json!(package)));
+        Ok(())
+    }
+
     fn put_resources(&self, spec: &mut Map<String, Value>) -> Result<(), Failure> {
         let mut put = |at: &[&str], value: Value| match place(spec, at) {
             Some(slot) => {
@@ -126,6 +159,15 @@ impl SpecArgs {
                 Some(gigabytes) => put(&["resources", "gpu_memory_gb"], json!(gigabytes))?,
                 None => put(&["resources", "gpu"], json!(gpu.split(',').map(str::trim).collect::<Vec<_>>()))?,
             }
+        }
+        if let Some(disk) = self.disk {
+            put(&["resources", "disk_gb"], json!(disk))?;
+        }
+        if !self.region.is_empty() {
+            put(&["resources", "regions"], json!(self.region))?;
+        }
+        if let Some(image) = &self.image {
+            put(&["environment", "image"], json!(image))?;
         }
         if let Some(count) = self.gpus {
             put(&["resources", "gpu_count"], json!(count))?;
@@ -335,6 +377,10 @@ mod tests {
             set: vec!["lora_r=4".to_owned(), "scheduler=cosine".to_owned()],
             env: vec!["MODE=fast".to_owned()],
             gpu: Some("24GB".to_owned()),
+            requirement: vec!["trl==1.16.0".to_owned()],
+            image: Some("owner/image:1".to_owned()),
+            disk: Some(60),
+            region: vec!["EU".to_owned()],
             max_duration: Some(60),
             ..SpecArgs::default()
         };
@@ -345,9 +391,9 @@ mod tests {
             json!({
                 "model_name": "b",
                 "labels": {"team": "x", "who": "me"},
-                "environment": {"env": {"MODE": "fast"}},
+                "environment": {"env": {"MODE": "fast"}, "requirements": ["trl==1.16.0"], "image": "owner/image:1"},
                 "hyperparameters": {"lora_r": 4, "scheduler": "cosine"},
-                "resources": {"spot": true, "gpu_memory_gb": 24},
+                "resources": {"spot": true, "gpu_memory_gb": 24, "disk_gb": 60, "regions": ["EU"]},
                 "limits": {"max_duration_s": 60},
             })
         );

@@ -241,10 +241,21 @@ def render(place: str, messages: list, tools: list | None, tokenizer) -> tuple[s
             if message.get("role") != "assistant":
                 continue
             before, after = text(at, True), text(at + 1, False)
-            # Some templates show an earlier turn otherwise once later ones follow; such a turn is only read.
-            if whole.startswith(before) and whole.startswith(after):
-                spans.append((len(before), len(after)))
+            if whole.startswith(before):
+                # Some templates show an earlier turn otherwise once later ones follow.
+                end = len(after) if whole.startswith(after) else end_of(message, whole, len(before), tokenizer)
+                spans.append((len(before), end))
     except Exception as error:
         remedy = "check the roles and their order: the model's chat template does not take them"
         raise Failure("dataset_invalid", f"{place} of the dataset cannot be rendered: {error}", remedy) from error
     return whole, spans
+
+
+def end_of(message: dict, whole: str, begin: int, tokenizer) -> int:
+    """Where a turn ends that begins there: after what was said and the token that ends a turn."""
+    said = (message.get("content") or "").strip()
+    at = whole.find(said, begin) if said else -1
+    if at < 0:
+        return begin
+    end, closing = at + len(said), tokenizer.eos_token or ""
+    return end + len(closing) if whole.startswith(closing, end) else end

@@ -16,6 +16,7 @@ mod packages;
 mod rig;
 mod running;
 mod signing;
+mod trainers;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         output::TESTS,
         inputs::TESTS,
         signing::TESTS,
+        trainers::TESTS,
         bench::TESTS,
     ];
     let chosen: Vec<&Test> = all

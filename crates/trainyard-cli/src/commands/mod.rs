@@ -7,6 +7,7 @@ mod completions;
 mod delete;
 mod doctor;
 mod exec;
+mod init;
 mod jobs;
 mod logs;
 mod metrics;
@@ -50,6 +51,7 @@ enum Command {
     Sim(sim::Args),
     Doctor(doctor::Args),
     Run(run::Args),
+    Init(init::Args),
     Submit(submit::Args),
     Jobs(jobs::Args),
     Status(status::Args),
@@ -83,6 +85,7 @@ impl Cli {
             Command::Sim(args) => server(sim::run(args)),
             Command::Doctor(args) => server(doctor::run(args, Environment::read())),
             Command::Run(args) => client(run::run(args)),
+            Command::Init(args) => init::run(&args),
             Command::Submit(args) => client(submit::run(args)),
             Command::Jobs(args) => client(jobs::run(args)),
             Command::Status(args) => client(status::run(args)),

@@ -10,14 +10,15 @@ use super::submit::{create, submit};
 use crate::client::{Api, ClientArgs, Status};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::follow::{FollowOptions, Followed, follow, say_detached, say_ended};
-use crate::job_spec::{SpecArgs, upload_directory, upload_local};
+use crate::job_spec::{JOB_FILE, SpecArgs, upload_directory, upload_local};
 use crate::out::note;
 use crate::pack;
 
 /// Pack this directory, train with a command in it, and bring the artifact home
 ///
 /// The command runs in a copy of this directory, less what .gitignore names. What it leaves in
-/// $TRAINYARD_OUTPUT_DIR is the artifact. Ctrl-C lets go of the job without stopping it.
+/// $TRAINYARD_OUTPUT_DIR, or in ./outputs, ./output, ./saves or ./trainer_output, is the artifact. Without a command
+/// it runs the job of trainyard.job.json. Ctrl-C lets go of the job without stopping it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The program that trains, and its arguments
@@ -41,21 +42,41 @@ pub(crate) struct Args {
     client: ClientArgs,
 }
 
+impl Args {
+    /// The job of the directory, where nothing else says what to run.
+    fn find_job_file(&mut self) {
+        let file = self.dir.join(JOB_FILE);
+        if self.spec.file.is_none() && self.spec.model.is_none() && self.command.is_empty() && file.is_file()
+        {
+            note(format!("the job is {}", file.display()));
+            self.spec.file = Some(file);
+        }
+    }
+}
+
+/// Whether the job runs a program in the packed directory.
+fn runs_a_command(spec: &Map<String, Value>) -> bool {
+    spec.get("trainer").is_some_and(|trainer| trainer.get("command").is_some_and(|words| !words.is_null()))
+}
+
 /// Runs the command.
 pub(crate) async fn run(args: Args) -> Outcome {
     let api = Api::new(&args.client)?;
     let out = args.client.out();
+    let mut args = args;
+    args.find_job_file();
     let (mut spec, base) = args.spec.spec()?;
     if !args.command.is_empty() {
         put_command(&mut spec, &args.command, &args.dir)?;
     } else if !spec.contains_key("model_name") {
         return Err(Failure::usage("nothing says what to run").hint(
-            "write it after `--`, as in `trainyard run -- python train.py`, or give --model or --file",
+            "write it after `--`, as in `trainyard run -- python train.py`, or give --model or --file; `trainyard init` \
+             writes a starting point",
         ));
     }
     // Found out before anything is packed.
     let _: Value = api.get(&["providers"], &[]).await?;
-    if !args.command.is_empty() && !spec.contains_key("code") {
+    if runs_a_command(&spec) && !spec.contains_key("code") {
         let code = upload_directory(&api, &args.dir, args.pack_max_mb << 20).await?;
         spec.insert("code".to_owned(), json!(code));
     }
@@ -84,7 +105,10 @@ pub(crate) async fn run(args: Args) -> Outcome {
         files.iter().try_for_each(|file| out.line(line(file)))?;
     }
     if exit == Exit::Done && files.is_empty() {
-        note("it left nothing in $TRAINYARD_OUTPUT_DIR: there is no artifact");
+        note(
+            "it left nothing in $TRAINYARD_OUTPUT_DIR: there is no artifact. Tell the program to write there \
+             (`sh -c 'python train.py --output_dir \"$TRAINYARD_OUTPUT_DIR\"'`) or below ./outputs",
+        );
     }
     Ok(exit)
 }

@@ -250,7 +250,7 @@ fn exited(rental: &Rental, exit: &Exit) -> Step {
         (None, None) => format!("the training ended with exit code {}", exit.code),
     };
     if let Some(why) = &exit.diagnosis {
-        let reason = Reason::new(&why.code, format!("{how}: {}", why.cause)).suggest(&why.remedy);
+        let reason = Reason::new("training_failed", format!("{how}: {}", why.cause)).suggest(&why.remedy);
         return Step::Finish(Outcome::Failed { reason, exit: Some(exit.clone()) });
     }
     let how = match exit.last_lines.last() {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
-use trainyard_domain::{Attempt, Limits, Money, Wish};
+use trainyard_domain::{Attempt, Diagnosis, Limits, Money, Wish};
 use trainyard_orchestrator::{ArtifactView, JobView};
 use trainyard_storage::{JobPage, JobRow};
 use utoipa::ToSchema;
@@ -96,6 +96,10 @@ pub(crate) struct AttemptWire {
     signal: Option<i32>,
     /// What the machine had to say about the end.
     note: Option<String>,
+    /// Why a training that failed did so, where its log or its own last word tells.
+    diagnosis: Option<DiagnosisWire>,
+    /// The last lines of the log of one that failed.
+    last_lines: Vec<String>,
     /// Why it ended.
     reason: Option<ReasonWire>,
 }
@@ -117,6 +121,21 @@ pub(crate) struct PhaseWire {
     at: Time,
     /// Seconds from the order to its beginning.
     after_s: f64,
+}
+
+/// Why a training failed.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct DiagnosisWire {
+    /// A stable word: `gpu_out_of_memory`, `package_missing`.
+    code: String,
+    cause: String,
+    remedy: String,
+}
+
+impl From<&Diagnosis> for DiagnosisWire {
+    fn from(told: &Diagnosis) -> Self {
+        DiagnosisWire { code: told.code.clone(), cause: told.cause.clone(), remedy: told.remedy.clone() }
+    }
 }
 
 impl From<&Attempt> for AttemptWire {
@@ -153,6 +172,8 @@ impl From<&Attempt> for AttemptWire {
             exit_code: exit.map(|exit| exit.code),
             signal: exit.and_then(|exit| exit.signal),
             note: exit.and_then(|exit| exit.note.clone()),
+            diagnosis: exit.and_then(|exit| exit.diagnosis.as_deref()).map(DiagnosisWire::from),
+            last_lines: exit.map(|exit| exit.last_lines.clone()).unwrap_or_default(),
             reason: attempt.end.as_ref().map(ReasonWire::from),
         }
     }

@@ -206,17 +206,11 @@ fn while_it_trains() {
     let known =
         Diagnosis { code: "no_space".to_owned(), cause: "full".to_owned(), remedy: "more".to_owned() };
     let known = Exit { diagnosis: Some(Box::new(known)), ..exit(1) };
-    let known = says(TrainingState::Exited { started_at: Some(now()), exit: known }, true);
-    assert_eq!(check(&job, &known), "failed: no_space, exit Some(1)");
-    let Seen::Says {
-        state: WorkloadState { training: TrainingState::Exited { exit: known, .. }, .. }, ..
-    } = known
-    else {
-        unreachable!()
-    };
-    let broken = Exit { machine_fault: true, ..known };
-    let broken = says(TrainingState::Exited { started_at: None, exit: broken }, true);
-    assert_eq!(check(&job, &broken), "replace: no_space", "the machine is at fault");
+    let known = TrainingState::Exited { started_at: Some(now()), exit: known };
+    let step = plan(&job, &says(known, true), now(), &bounds());
+    let Step::Finish(Outcome::Failed { reason, .. }) = step else { panic!("{step:?}") };
+    assert_eq!(reason.message, "the training ended with exit code 1: full");
+    assert_eq!(reason.suggestion.as_deref(), Some("more"));
     assert_eq!(check(&with(job.clone(), Command::Pause), &trains(false)), "pause");
     let late = now() + TimeDelta::seconds(14_400);
     assert_eq!(check_at(&job, &trains(false), late), "expire");
