@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn an_order_is_refused_only_where_vast_says_so() {
-        use ErrorKind::{Invalid, NoCapacity, NoCredit, NotFound, RateLimited, Unauthorized, Unreachable};
+        use ErrorKind::{NoCapacity, Unreachable};
         let table = [
             (
                 200,
@@ -224,6 +224,14 @@ mod tests {
             ),
             (200, r#"{"success":false,"error":"no_such_ask"}"#, Said::Refused(NoCapacity)),
             (200, r#"{"success":false,"error":"new_words"}"#, Said::Unknown(Unreachable)),
+        ];
+        check(&table);
+    }
+
+    #[test]
+    fn money_and_keys_are_told_apart_from_what_is_unknown() {
+        use ErrorKind::{Invalid, NoCapacity, NoCredit, NotFound, RateLimited, Unauthorized, Unreachable};
+        let table = [
             (
                 400,
                 r#"{"success":false,"error":"insufficient_credit","msg":"Your account lacks credit; see the billing page."}"#,
@@ -273,8 +281,12 @@ mod tests {
             (502, "<html>", Said::Unknown(Unreachable)),
             (503, r#"{"error":"no_such_ask"}"#, Said::Unknown(NoCapacity)),
         ];
+        check(&table);
+    }
+
+    fn check(table: &[(u16, &str, Said)]) {
         for (status, body, want) in table {
-            assert_eq!(order(status, body), want, "{status} {body}");
+            assert_eq!(order(*status, body), *want, "{status} {body}");
         }
     }
 
