@@ -12,7 +12,9 @@ use trainyard_connector::{
     MachineObservation, MachinePhase, OFFERS_MAX, Offer, Placement, ProvisionOrder, SshTarget, Termination,
     Workload, gpu,
 };
-use trainyard_domain::{InstallationId, JobId, Money, OrderName, ProviderJobId, ProviderName, Resources};
+use trainyard_domain::{
+    FieldError, InstallationId, JobId, JobSpec, Money, OrderName, ProviderJobId, ProviderName, Resources,
+};
 
 use crate::api::Api;
 use crate::config::LambdaConfig;
@@ -369,6 +371,14 @@ impl Connector for LambdaLabsConnector {
             key: Some(self.keys.user().private()?),
             host_keys: tunnel.host_keys(),
         }))
+    }
+
+    fn surprises(&self, spec: &JobSpec) -> Vec<FieldError> {
+        let image = spec.environment.image.as_ref().map(|_| FieldError {
+            field: "environment.image".to_owned(),
+            message: "is not looked at by `lambda`: it rents whole machines with its own image".to_owned(),
+        });
+        image.into_iter().collect()
     }
 
     fn remarks(&self, order: &OrderName) -> Vec<String> {

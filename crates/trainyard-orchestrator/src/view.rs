@@ -143,7 +143,7 @@ pub struct Estimate {
 /// Which machines for rent to show. What is none is not asked about.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OfferFilter {
-    /// The GPU's model, in the words of `resources.gpu`.
+    /// The GPU's model, in the words of `resources.gpu`; several are separated by commas.
     pub gpu: Option<String>,
     /// Least memory of each GPU, in GB.
     pub gpu_memory_gb: Option<u32>,

@@ -54,7 +54,7 @@ impl Orchestrator {
 /// A filter as a need.
 fn asked(filter: &OfferFilter) -> Resources {
     Resources {
-        gpu: filter.gpu.iter().cloned().collect(),
+        gpu: filter.gpu.iter().flat_map(|all| all.split(',')).map(|gpu| gpu.trim().to_owned()).collect(),
         gpu_memory_gb: filter.gpu_memory_gb,
         gpu_count: filter.gpu_count.unwrap_or(0),
         regions: filter.region.iter().cloned().collect(),

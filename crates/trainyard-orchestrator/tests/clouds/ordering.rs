@@ -136,6 +136,8 @@ async fn offers_and_estimates_come_side_by_side() {
     assert_eq!(prices, ["runpod 1.00", "vastai 1.50", "runpod 2.00", "runpod 3.00"]);
     let filter = OfferFilter { max_price: Some("1.20".parse().unwrap()), ..OfferFilter::default() };
     assert_eq!(rig.orchestrator.offers(&filter).await.offers.len(), 1);
+    let filter = OfferFilter { gpu: Some("H100, rtx 4090".to_owned()), ..OfferFilter::default() };
+    assert_eq!(rig.orchestrator.offers(&filter).await.offers.len(), 4);
     two.world().down = Some(ErrorKind::Unauthorized);
     // waits: what was read grows older than what may be shown.
     tokio::time::sleep(Duration::from_millis(80)).await;

@@ -12,7 +12,7 @@ use crate::state::AppState;
 use crate::wire::OffersAnswer;
 
 /// Longest name of a GPU or a region, in bytes.
-const WORD_MAX: usize = 64;
+const WORD_MAX: usize = 256;
 
 /// Machines for rent over all configured providers, sorted by price.
 #[utoipa::path(
@@ -20,7 +20,7 @@ const WORD_MAX: usize = 64;
     path = "/api/training/offers",
     tag = "providers",
     params(
-        ("gpu" = Option<String>, Query, description = "A model, `H100` or `A100-80GB`"),
+        ("gpu" = Option<String>, Query, description = "A model, `H100` or `A100-80GB`; several are separated by commas"),
         ("gpu_memory_gb" = Option<u32>, Query, description = "Least memory of each GPU"),
         ("gpu_count" = Option<u32>, Query),
         ("max_price" = Option<String>, Query, description = "US dollars per hour"),
