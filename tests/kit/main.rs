@@ -10,12 +10,16 @@
     reason = "a test stops at the first thing that is not as it must be"
 )]
 
+mod clouds;
+mod door;
 mod local;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use clouds::Cloud;
 use trainyard_domain::Timestamp;
+use trainyard_simulator::Vendor;
 use trainyard_testkit::connector::{ConnectorHarness, Summary, run_all};
 
 fn main() -> ExitCode {
@@ -40,7 +44,12 @@ fn main() -> ExitCode {
 }
 
 fn harnesses() -> Vec<(&'static str, Box<dyn ConnectorHarness>)> {
-    vec![("local", Box::new(local::Local))]
+    let cloud = |vendor, connect| Box::new(Cloud { vendor, connect });
+    vec![
+        ("local", Box::new(local::Local)),
+        ("lambda", cloud(Vendor::Lambda, clouds::lambda)),
+        ("vastai", cloud(Vendor::Vastai, clouds::vastai)),
+    ]
 }
 
 /// The clock that observations are read by.

@@ -1,6 +1,6 @@
 //! Whether a failed order may have happened: told truthfully, and the order goes out once.
 
-use trainyard_connector::{ConnectorError, Effect, ErrorKind, Placement};
+use trainyard_connector::{ConnectorError, Effect, ErrorKind, MachinePhase, Placement, ProvisionOrder};
 
 use super::make::*;
 use super::trial::{Can, Fault, Operation, Trial, cannot};
@@ -130,27 +130,36 @@ pub(super) async fn price_jump(trial: &dyn Trial) -> Can<()> {
     let Some(offer) = &order.offer else { return cannot("nothing is paid") };
     order.resources.max_price_per_hour = Some(offer.price_per_hour);
     trial.inject(Operation::Create, 1, Fault::PriceJump).await?;
-    not_kept(trial, &order, ErrorKind::PriceChanged).await
+    not_kept(trial, &order).await
 }
 
 pub(super) async fn other_size(trial: &dyn Trial) -> Can<()> {
-    let order = new_order(trial).await;
+    if !trial.connector().info().capabilities.offers {
+        return cannot("there are no sizes to choose from");
+    }
+    let mut resources = trial.resources();
+    resources.gpu_count = 2;
+    let offers = trial.connector().offers(&resources).await.expect("offers");
+    let Some(offer) = offers.into_iter().next() else {
+        return cannot("no machine with two cards is for rent");
+    };
+    let name = new_name(trial);
+    let order =
+        trial.adjust(ProvisionOrder { name, resources, offer: Some(offer), image: None, registry: None });
     trial.inject(Operation::Create, 1, Fault::OtherSize).await?;
-    not_kept(trial, &order, ErrorKind::PriceChanged).await
+    not_kept(trial, &order).await
 }
 
-/// A machine that is not what was ordered: refused at once, or shown as broken or too dear as soon as it is looked at, and
-/// in any case it can be given back.
-async fn not_kept(trial: &dyn Trial, order: &trainyard_connector::ProvisionOrder, _: ErrorKind) -> Can<()> {
+/// A machine that is not what was ordered: refused and given back at once, or shown as broken or too dear as soon as it is
+/// looked at.
+async fn not_kept(trial: &dyn Trial, order: &ProvisionOrder) -> Can<()> {
     let result = trial.connector().provision(order).await;
     let limit = order.resources.max_price_per_hour;
     match &result {
         Ok(placed) => {
-            let dear = limit.is_some() && placed.price_per_hour > limit;
             let seen = found(trial, &order.name).await;
-            let shows = dear
-                || (limit.is_some() && seen.price_per_hour > limit)
-                || matches!(seen.phase, trainyard_connector::MachinePhase::Broken { .. });
+            let dear = limit.is_some() && (placed.price_per_hour > limit || seen.price_per_hour > limit);
+            let shows = dear || matches!(seen.phase, MachinePhase::Broken { .. });
             assert!(shows, "nobody can tell that it is another machine: {placed:?} {seen:?}");
         }
         Err(error) if error.effect == Effect::None => {
@@ -159,7 +168,7 @@ async fn not_kept(trial: &dyn Trial, order: &trainyard_connector::ProvisionOrder
             })
             .await;
         }
-        // It is searched for by its name, found too dear, and given back by whoever ordered.
+        // Searched for by its name by whoever ordered, and looked at there.
         Err(_) => {}
     }
     Ok(())

@@ -93,7 +93,7 @@ pub fn cases() -> Vec<Case> {
         case!(effect::no_capacity, "an order without capacity had no effect, and says `NoCapacity`"),
         case!(effect::no_credit, "an order without money had no effect, and says `NoCredit`"),
         case!(effect::price_jump, "a machine dearer than the order allows is not kept"),
-        case!(effect::other_size, "a machine of another size than asked for is not kept"),
+        case!(effect::other_size, "a machine with fewer cards than asked for is not kept"),
         case!(terminate::twice, "a machine that is given back twice is gone all the same"),
         case!(terminate::unknown, "an id that the provider does not know can be given back"),
         case!(terminate::while_booting, "a machine that has not come up is given back like any other"),
@@ -212,14 +212,15 @@ async fn tried(case: &Case, harness: &dyn ConnectorHarness) -> Verdict {
     // Nothing is left running or rented, however the case ended; a case that failed is told and not its end.
     trial.heal().await;
     let left = AssertUnwindSafe(make::clear(trial.as_ref())).catch_unwind().await;
-    trial.end().await;
-    match outcome.expect("the case took longer than three minutes") {
+    let end = AssertUnwindSafe(trial.end()).catch_unwind().await;
+    let verdict = match outcome.expect("the case took longer than three minutes") {
         Err(panic) => std::panic::resume_unwind(panic),
         Ok(Err(NotRun(why))) => Verdict::NotRun(why),
-        Ok(Ok(())) => match left {
-            Ok(()) => Verdict::Passed,
-            Err(panic) => std::panic::resume_unwind(panic),
-        },
+        Ok(Ok(())) => Verdict::Passed,
+    };
+    match left.and(end) {
+        Ok(()) => verdict,
+        Err(panic) => std::panic::resume_unwind(panic),
     }
 }
 

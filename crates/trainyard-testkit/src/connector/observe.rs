@@ -36,10 +36,17 @@ pub(super) async fn vanished(trial: &dyn Trial) -> Can<()> {
         (!seen.iter().any(|it| lives(&it.phase))).then_some(())
     })
     .await;
-    match connector.observe(&name, &placed.id).await {
-        Ok(seen) => assert!(matches!(seen.phase, MachinePhase::Gone | MachinePhase::Unknown(_)), "{seen:?}"),
-        Err(error) => assert_eq!(error.kind, ErrorKind::NotFound, "{error:?}"),
-    }
+    until(trial, "it is observed as gone", async || match connector.observe(&name, &placed.id).await {
+        Ok(seen) => {
+            assert!(!lives(&seen.phase), "{seen:?}");
+            matches!(seen.phase, MachinePhase::Gone | MachinePhase::Unknown(_)).then_some(())
+        }
+        Err(error) => {
+            assert_eq!(error.kind, ErrorKind::NotFound, "{error:?}");
+            Some(())
+        }
+    })
+    .await;
     Ok(())
 }
 

@@ -189,7 +189,7 @@ pub enum Fault {
     NoCredit,
     /// What is bought costs twice what was shown.
     PriceJump,
-    /// Another machine than asked for is placed.
+    /// A machine with one card is placed, whatever was asked for, at the price of what was.
     OtherSize,
     /// It is placed, and never comes up.
     NeverBoots,
