@@ -105,7 +105,12 @@ impl Rig {
     /// An order of the cheapest machine.
     pub(crate) async fn order(&self) -> ProvisionOrder {
         let offer = self.offers().await.into_iter().next();
-        ProvisionOrder { name: new_order(), resources: any(), offer, image: None, registry: None }
+        // An order whose port another program of this computer has is refused like one without capacity.
+        let is_free = |name: &OrderName| {
+            std::net::TcpListener::bind(("0.0.0.0", self.config.supply.port_of(name))).is_ok()
+        };
+        let name = std::iter::repeat_with(new_order).find(is_free).unwrap();
+        ProvisionOrder { name, resources: any(), offer, image: None, registry: None }
     }
 
     pub(crate) async fn provision(&self, order: &ProvisionOrder) -> Result<Placement, ConnectorError> {

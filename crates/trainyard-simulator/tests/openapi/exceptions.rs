@@ -66,4 +66,17 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
         &["GET /api/v0/instances/{id}", "$.instances.extra_env", "is not of type string"],
         "a list of pairs, as the document's own list of instances has it; the vendor's command line crashes on another form",
     ),
+    except(
+        "lambda",
+        &["/api/v1/instance", "name: null is not of type string"],
+        "optional fields are missing or null while a machine boots, of which there is no telling beforehand (skypilot-org/skypilot#1678)",
+    ),
+    except(
+        "lambda",
+        &["/api/v1/instance", "ip: null is not of type string"],
+        "as `name`; the same for `private_ip` (skypilot-org/skypilot#4634)",
+    ),
+    except("lambda", &["/api/v1/instance", "hostname: null is not of type string"], "as `name`"),
+    except("lambda", &["/api/v1/instance", "jupyter_token: null is not of type string"], "as `name`"),
+    except("lambda", &["/api/v1/instance", "jupyter_url: null is not of type string"], "as `name`"),
 ];

@@ -6,6 +6,7 @@
     reason = "a test stops at the first thing that is not as it must be, and says what it did not run"
 )]
 
+mod lambda;
 #[path = "../openapi/mod.rs"]
 mod openapi;
 mod vastai;

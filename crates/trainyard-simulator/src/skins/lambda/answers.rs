@@ -15,6 +15,9 @@ const EVERY: Duration = Duration::from_secs(1);
 /// One launch in twelve seconds.
 const LAUNCH_EVERY: Duration = Duration::from_secs(12);
 
+/// What Lambda advises where a key opens nothing.
+const CHECK: &str = "Check your API key or create a new one, then try again.";
+
 /// A success: 200, also for what was made.
 pub(super) fn data(data: &Value) -> Response {
     Response::json(200, &json!({ "data": data }))
@@ -48,13 +51,10 @@ pub(super) fn shut(request: &Request, world: &World) -> Option<Response> {
         Access::Owner => None,
         Access::Reader if request.method == hyper::Method::GET => None,
         Access::Reader => Some(refused(403, "global/forbidden", "You may not do that.")),
-        Access::Missing => Some(refused(401, "global/invalid-api-key", "No API key was provided.")),
-        Access::Revoked | Access::Unknown | Access::Machine(_) => Some(advised(
-            401,
-            "global/invalid-api-key",
-            "API key was invalid, expired, or deleted.",
-            "Check your API key or create a new one, then try again.",
-        )),
+        Access::Missing => Some(advised(401, "global/invalid-api-key", "No API key was provided.", CHECK)),
+        Access::Revoked | Access::Unknown | Access::Machine(_) => {
+            Some(advised(401, "global/invalid-api-key", "API key was invalid, expired, or deleted.", CHECK))
+        }
     }
 }
 

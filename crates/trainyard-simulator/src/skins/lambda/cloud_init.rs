@@ -1,11 +1,12 @@
 //! What `user_data` says, as cloud-init reads it.
 //!
-//! A `#cloud-config` in YAML's flow form, which is JSON, and `#!` scripts. Of a cloud-config: `ssh_keys`, `write_files`,
-//! `runcmd`. What cannot be read is ignored, as on a real machine: it boots, and its log says so.
+//! A `#cloud-config`, which is YAML, and `#!` scripts. Of a cloud-config: `ssh_keys`, `write_files`, `runcmd`. What cannot
+//! be read is ignored, as on a real machine: it boots, and its log says so.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
+use yaml_rust2::{Yaml, YamlLoader};
 
 /// What the first boot does.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -32,21 +33,39 @@ impl CloudInit {
         let Some(body) = user_data.strip_prefix("#cloud-config\n") else {
             return complaint("Unhandled non-multipart (text/x-not-multipart) userdata");
         };
-        match serde_json::from_str::<Value>(body) {
+        match yaml(body) {
             Ok(config) => of_config(&config),
-            Err(error) => complaint(&format!(
-                "Failed loading yaml blob: this simulator reads only the part of YAML that is JSON ({error})"
-            )),
+            Err(error) => complaint(&format!("Failed loading yaml blob. {error}")),
         }
     }
 
     /// The values of `NAME=value` words among the commands' arguments.
     pub(super) fn variable(user_data: &str, name: &str) -> Option<String> {
         let body = user_data.strip_prefix("#cloud-config\n")?;
-        let config: Value = serde_json::from_str(body).ok()?;
+        let config = yaml(body).ok()?;
         let words = config["runcmd"].as_array()?.iter().filter_map(Value::as_array).flatten();
         let mut words = words.filter_map(Value::as_str);
         words.find_map(|word| Some(word.strip_prefix(name)?.strip_prefix('=')?.to_owned()))
+    }
+}
+
+/// The first document of a text, as JSON has it. Keys that are no texts are left out: no key here is one.
+fn yaml(text: &str) -> Result<Value, String> {
+    let documents = YamlLoader::load_from_str(text).map_err(|error| error.to_string())?;
+    Ok(documents.first().map(json).unwrap_or_default())
+}
+
+fn json(yaml: &Yaml) -> Value {
+    match yaml {
+        Yaml::Real(text) | Yaml::String(text) => Value::from(text.as_str()),
+        Yaml::Integer(number) => Value::from(*number),
+        Yaml::Boolean(truth) => Value::from(*truth),
+        Yaml::Array(items) => items.iter().map(json).collect(),
+        Yaml::Hash(fields) => {
+            let fields = fields.iter();
+            fields.filter_map(|(name, value)| Some((name.as_str()?.to_owned(), json(value)))).collect()
+        }
+        Yaml::Alias(_) | Yaml::Null | Yaml::BadValue => Value::Null,
     }
 }
 
@@ -130,6 +149,15 @@ mod tests {
     }
 
     #[test]
+    fn it_is_yaml() {
+        let text = "#cloud-config\nruncmd:\n  - [bash, -c, 'touch /home/ubuntu/booted']\n  - echo one\n";
+        let config = CloudInit::read(text);
+        assert_eq!(config.script.as_deref(), Some("'bash' '-c' 'touch /home/ubuntu/booted'\necho one\n"));
+        let text = "#cloud-config\nssh_keys:\n  ed25519_private: |\n    -----BEGIN\n    x\n";
+        assert_eq!(CloudInit::read(text).host_key.as_deref(), Some("-----BEGIN\nx\n"));
+    }
+
+    #[test]
     fn files_have_content_and_mode() {
         let config = read(&json!({ "write_files": [
             { "path": "/opt/a", "content": "x", "permissions": "0700" },
@@ -146,7 +174,7 @@ mod tests {
     fn what_is_not_understood_is_complained_about_and_boots() {
         assert_eq!(CloudInit::read(""), CloudInit::default());
         assert_eq!(CloudInit::read("#!/bin/sh\ntrue\n").script.as_deref(), Some("#!/bin/sh\ntrue\n"));
-        for bad in ["hello", "#cloud-config\nruncmd: [", "#cloud-config\nruncmd:\n  - true\n"] {
+        for bad in ["hello", "#cloud-config\nruncmd: [", "#cloud-config\nruncmd:\n  - {a: b}\n"] {
             let config = CloudInit::read(bad);
             assert!(config.script.is_none() && config.complaints.len() == 1, "{bad}");
         }
