@@ -73,7 +73,7 @@ impl Api {
         count: u32,
         min_cuda: Option<&str>,
     ) -> Result<GpuList, ConnectorError> {
-        let mut call = Call::get("offers", "/catalog/gpus");
+        let mut call = Call::get("offers", "/v2/catalog/gpus");
         call.query = vec![
             ("include", "AVAILABILITY".to_owned()),
             ("product", "POD".to_owned()),
@@ -97,7 +97,7 @@ impl Api {
         let call = Call {
             body: Some(body),
             within: Some(ORDER_WITHIN),
-            ..Call::new("order", Method::POST, "/pods", Repeat::Never)
+            ..Call::new("order", Method::POST, "/v2/pods", Repeat::Never)
         };
         read(Doing::Order, &self.http.call(call).await?)
     }
@@ -107,7 +107,7 @@ impl Api {
         let mut pods = Vec::new();
         let mut seen: Vec<String> = Vec::new();
         for _ in 0..PAGES_MAX {
-            let mut call = Call::get("list", "/pods");
+            let mut call = Call::get("list", "/v2/pods");
             call.query = vec![("limit", PAGE_PODS.to_string())];
             call.query.extend(seen.last().map(|cursor| ("cursor", cursor.clone())));
             let page: PodPage = read(Doing::Reading, &self.http.call(call).await?)?;
@@ -125,13 +125,13 @@ impl Api {
 
     /// One pod; none where RunPod itself says that there is no such pod.
     pub(crate) async fn pod(&self, id: &ProviderJobId) -> Result<Option<Pod>, ConnectorError> {
-        let answer = self.http.call(Call::get("look", format!("/pods/{}", segment(id.as_str())))).await?;
+        let answer = self.http.call(Call::get("look", format!("/v2/pods/{}", segment(id.as_str())))).await?;
         if is_not_found(&answer) { Ok(None) } else { read(Doing::Reading, &answer).map(Some) }
     }
 
     /// Deletes a pod; false where RunPod itself says that there is no such pod.
     pub(crate) async fn delete_pod(&self, id: &ProviderJobId) -> Result<bool, ConnectorError> {
-        let path = format!("/pods/{}", segment(id.as_str()));
+        let path = format!("/v2/pods/{}", segment(id.as_str()));
         let answer = self.http.call(Call::new("terminate", Method::DELETE, path, Repeat::Freely)).await?;
         if answer.is_success() || is_not_found(&answer) {
             return Ok(answer.is_success());
@@ -145,7 +145,7 @@ impl Api {
         id: &ProviderJobId,
         since: Option<&str>,
     ) -> Result<Answer, ConnectorError> {
-        let mut call = Call::get("log", format!("/pods/{}/logs", segment(id.as_str())));
+        let mut call = Call::get("log", format!("/v2/pods/{}/logs", segment(id.as_str())));
         call.query = match since {
             Some(since) => vec![("since", since.to_owned())],
             None => vec![("tail", LOG_TAIL.to_string())],
@@ -156,14 +156,14 @@ impl Api {
 
     /// What was billed for a pod, day by day.
     pub(crate) async fn billing(&self, id: &ProviderJobId) -> Result<Billing, ConnectorError> {
-        let mut call = Call::get("bill", "/billing/pods");
+        let mut call = Call::get("bill", "/v2/billing/pods");
         call.query = vec![("podId", id.as_str().to_owned()), ("bucketSize", "day".to_owned())];
         read(Doing::Reading, &self.http.call(call).await?)
     }
 
     /// The cheapest reading that needs the key; with the limits that the answer tells.
     pub(crate) async fn probe(&self) -> Result<Answer, ConnectorError> {
-        let mut call = Call::get("account", "/pods");
+        let mut call = Call::get("account", "/v2/pods");
         call.query = vec![("limit", "1".to_owned())];
         let answer = self.http.call(call).await?;
         read::<PodPage>(Doing::Reading, &answer)?;
@@ -172,7 +172,7 @@ impl Api {
 
     /// The account's logins at image registries, without their passwords.
     pub(crate) async fn registries(&self) -> Result<Vec<Registry>, ConnectorError> {
-        let answer = self.http.call(Call::get("logins", "/registries")).await?;
+        let answer = self.http.call(Call::get("logins", "/v2/registries")).await?;
         read::<RegistryList>(Doing::Reading, &answer).map(|list| list.registries)
     }
 
@@ -188,13 +188,13 @@ impl Api {
             "password": login.password.expose_secret(),
         });
         let call =
-            Call { body: Some(body), ..Call::new("make_login", Method::POST, "/registries", Repeat::Never) };
+            Call { body: Some(body), ..Call::new("make_login", Method::POST, "/v2/registries", Repeat::Never) };
         read(Doing::Change, &self.http.call(call).await?)
     }
 
     /// Deletes a login. One that is not there any more is as good.
     pub(crate) async fn delete_registry(&self, id: &str) -> Result<(), ConnectorError> {
-        let path = format!("/registries/{}", segment(id));
+        let path = format!("/v2/registries/{}", segment(id));
         let answer = self.http.call(Call::new("delete_login", Method::DELETE, path, Repeat::Freely)).await?;
         if answer.is_success() || is_not_found(&answer) {
             Ok(())

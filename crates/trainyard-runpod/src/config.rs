@@ -6,7 +6,7 @@ use trainyard_connector::http::Pace;
 use trainyard_domain::{InstallationId, Timestamp};
 
 /// Where RunPod's API is when nothing else is said.
-pub const DEFAULT_URL: &str = "https://api.runpod.io/v2";
+pub const DEFAULT_URL: &str = "https://api.runpod.io";
 /// Where a pod's port is reached when nothing else is said: `{pod}` and `{port}` are filled in.
 pub const DEFAULT_PROXY_URL: &str = "https://{pod}-{port}.proxy.runpod.net";
 /// The container image of a job that names none. It has `sh` and Python, and no agent.
@@ -26,7 +26,7 @@ pub enum CloudTier {
 pub struct RunPodConfig {
     /// The account's API key.
     pub key: SecretString,
-    /// The API's address with its version, without a slash at its end.
+    /// The API's address. The version that is spoken (`/v2`) is appended; one that stands there already is fine.
     pub url: String,
     /// A template of the address of a pod's port, with `{pod}` and `{port}`.
     pub proxy_url: String,

@@ -41,7 +41,9 @@ impl RunPodConnector {
             return Err(ConnectorError::refused(ErrorKind::Invalid, text));
         }
         let info = info(&config)?;
-        let api = Api::new(info.name.clone(), &config.url, config.key.clone(), config.paces.clone())?;
+        let url = config.url.trim_end_matches('/');
+        let url = url.strip_suffix("/v2").unwrap_or(url);
+        let api = Api::new(info.name.clone(), url, config.key.clone(), config.paces.clone())?;
         let logins = Logins::new(config.installation.clone());
         Ok(RunPodConnector { info, api, logins, config })
     }
@@ -264,7 +266,7 @@ impl Connector for RunPodConnector {
         after: Option<&str>,
     ) -> Result<MachineLog, ConnectorError> {
         let after = after.and_then(Cursor::parse);
-        let stream = self.api.log(id, after.as_ref().map(|cursor| cursor.since.as_str())).await?;
+        let stream = self.api.log(id, after.as_ref().map(Cursor::since).as_deref()).await?;
         Ok(map::log_of(&stream.body, after.as_ref()))
     }
 

@@ -86,11 +86,13 @@ pub(crate) struct PodGpu {
 }
 
 /// What a running container shows; `{}` where it does not run yet.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Runtime {
     /// Seconds since the container (not the pod) started.
     pub(crate) uptime: Number,
+    /// Its ports; there only once the container runs.
+    pub(crate) ports: Option<Vec<IgnoredAny>>,
 }
 
 /// The data of one event of `GET /pods/{id}/logs`.

@@ -1,6 +1,8 @@
 //! The stream of a pod's log: Server-Sent Events to lines, and what in them proves that a container will not come up.
 
+use chrono::{SecondsFormat, TimeDelta};
 use trainyard_connector::MachineLog;
+use trainyard_domain::Timestamp;
 
 use crate::error::tidy;
 use crate::wire::LogLine;
@@ -13,19 +15,29 @@ const LINE_BYTES_MAX: usize = 4096;
 /// opaque; the time is what RunPod is asked from, so that a restart of its log service loses nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Cursor {
-    pub(crate) since: String,
+    ts: String,
     id: String,
 }
 
 impl Cursor {
     /// From what an earlier answer gave; none where it is nothing of ours.
     pub(crate) fn parse(text: &str) -> Option<Cursor> {
-        let (since, id) = text.split_once('|')?;
-        Some(Cursor { since: since.to_owned(), id: id.to_owned() })
+        let (ts, id) = text.split_once('|')?;
+        Some(Cursor { ts: ts.to_owned(), id: id.to_owned() })
+    }
+
+    /// From when RunPod is asked to tell: a second earlier, since nobody says whether that moment itself is told, and
+    /// times may be whole seconds.
+    pub(crate) fn since(&self) -> String {
+        let earlier = |at: Timestamp| at.checked_sub_signed(TimeDelta::seconds(1));
+        match self.ts.parse().ok().and_then(earlier) {
+            Some(at) => at.to_rfc3339_opts(SecondsFormat::AutoSi, true),
+            None => self.ts.clone(),
+        }
     }
 
     fn text(&self) -> String {
-        format!("{}|{}", self.since, self.id)
+        format!("{}|{}", self.ts, self.id)
     }
 }
 
@@ -51,7 +63,7 @@ pub(crate) fn log_of(stream: &[u8], after: Option<&Cursor>) -> MachineLog {
         log.broken = log.broken.or_else(|| told(&event.line.line.0));
         log.lines.push(line_of(&event.line));
         if !event.line.ts.0.is_empty() {
-            let cursor = Cursor { since: event.line.ts.0.clone(), id: event.id.clone() };
+            let cursor = Cursor { ts: event.line.ts.0.clone(), id: event.id.clone() };
             log.cursor = Some(cursor.text());
         }
     }

@@ -92,7 +92,10 @@ pub(crate) fn id_of(pod: &Pod) -> Result<ProviderJobId, ConnectorError> {
 
 /// How a pod is. `RUNNING` alone says nothing: it is there before the image is.
 fn phase(pod: &Pod) -> MachinePhase {
-    let runs = pod.runtime.is_some_and(|runtime| runtime.uptime.0.is_some_and(|seconds| seconds > 0.0));
+    let runs = pod.runtime.as_ref().is_some_and(|runtime| {
+        let ports = runtime.ports.as_ref().is_some_and(|ports| !ports.is_empty());
+        ports || runtime.uptime.0.is_some_and(|seconds| seconds > 0.0)
+    });
     match pod.status.0.as_str() {
         "PROVISIONING" | "STARTING" => MachinePhase::Booting,
         "RUNNING" if runs => MachinePhase::Up,
