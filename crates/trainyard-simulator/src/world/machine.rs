@@ -18,6 +18,13 @@ use crate::vendor::Vendor;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Uid(pub(crate) u64);
 
+impl Uid {
+    /// It as a number: a machine that was placed later has a larger one.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+}
+
 /// A copy of what the world knows of a machine at one moment.
 #[derive(Debug, Clone)]
 pub struct Machine {

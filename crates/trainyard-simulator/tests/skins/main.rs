@@ -3,12 +3,15 @@
 #![expect(
     clippy::expect_used,
     clippy::print_stdout,
+    clippy::unwrap_used,
     reason = "a test stops at the first thing that is not as it must be, and says what it did not run"
 )]
 
 mod lambda;
 #[path = "../openapi/mod.rs"]
 mod openapi;
+mod rig;
+mod runpod;
 mod vastai;
 mod vastai_cli;
 #[path = "../openapi/yaml.rs"]
