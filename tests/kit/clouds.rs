@@ -27,6 +27,7 @@ pub(crate) struct Cloud {
 /// What a connector needs to know of a simulator.
 pub(crate) struct Place {
     pub(crate) url: String,
+    pub(crate) proxy_url: String,
     pub(crate) ssh_port: u16,
     pub(crate) supply: AgentSupply,
     pub(crate) installation: InstallationId,
@@ -44,6 +45,7 @@ impl ConnectorHarness for Cloud {
         let door = Door::to(simulator.addr()).await;
         let place = Place {
             url: format!("{}/{}", door.url(), self.vendor),
+            proxy_url: simulator.proxy_url(),
             ssh_port: simulator.world().ssh_port(),
             supply: supply(),
             installation: "kitcloud".parse().expect("an installation"),
@@ -274,6 +276,19 @@ fn word(operation: Operation) -> &'static str {
         Operation::Get => "get",
         Operation::Terminate => "terminate",
     }
+}
+
+/// RunPod's connector.
+pub(crate) fn runpod(place: &Place, key: SecretString) -> Arc<dyn Connector> {
+    use trainyard_runpod::{RunPodConfig, RunPodConnector};
+    let usual = RunPodConfig::new(key, place.supply.clone(), place.installation.clone(), now);
+    let config = RunPodConfig {
+        url: place.url.clone(),
+        proxy_url: place.proxy_url.clone(),
+        paces: Vec::new(),
+        ..usual
+    };
+    Arc::new(RunPodConnector::new(config).expect("a connector"))
 }
 
 /// Lambda's connector.

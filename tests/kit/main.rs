@@ -47,6 +47,7 @@ fn harnesses() -> Vec<(&'static str, Box<dyn ConnectorHarness>)> {
     let cloud = |vendor, connect| Box::new(Cloud { vendor, connect });
     vec![
         ("local", Box::new(local::Local)),
+        ("runpod", cloud(Vendor::Runpod, clouds::runpod)),
         ("lambda", cloud(Vendor::Lambda, clouds::lambda)),
         ("vastai", cloud(Vendor::Vastai, clouds::vastai)),
     ]

@@ -29,6 +29,15 @@ async fn state(workload: &dyn Workload) -> WorkloadState {
     workload.state().await.expect("the training's state")
 }
 
+/// Waits until the training runs and has said something.
+async fn runs(trial: &dyn Trial, workload: &dyn Workload) {
+    until(trial, "it runs", async || {
+        let now = state(workload).await;
+        (matches!(now.training, TrainingState::Running { .. }) && now.log_bytes > 0).then_some(())
+    })
+    .await;
+}
+
 /// Waits for the end of the training.
 pub(super) async fn exit(trial: &dyn Trial, workload: &dyn Workload) -> Exit {
     until(trial, "the training ends", async || match state(workload).await.training {
@@ -148,11 +157,7 @@ pub(super) async fn started_once(trial: &dyn Trial) -> Can<()> {
     let other = attached_by(trial, &later, &name, &placed).await;
     let again = other.start(&order).await.expect("its state");
     assert_eq!(again.attempt, Some((order.job_id.clone(), order.attempt)));
-    until(trial, "it runs", async || {
-        let running = matches!(state(other.as_ref()).await.training, TrainingState::Running { .. });
-        (running && state(other.as_ref()).await.log_bytes > 0).then_some(())
-    })
-    .await;
+    runs(trial, other.as_ref()).await;
     other.stop(Duration::ZERO).await.expect("asked to stop");
     exit(trial, other.as_ref()).await;
     assert_eq!(&other.log(0, 1000).await.expect("the log")[..], b"started\n");
@@ -167,7 +172,7 @@ pub(super) async fn stopped(trial: &dyn Trial) -> Can<()> {
         .start(&shell("trap '' TERM; (trap '' TERM; sleep 600) & echo ready; sleep 600; wait"))
         .await
         .expect("started");
-    until(trial, "it runs", async || (state(workload.as_ref()).await.log_bytes > 0).then_some(())).await;
+    runs(trial, workload.as_ref()).await;
     workload.stop(Duration::from_millis(200)).await.expect("asked to stop");
     let exit = exit(trial, workload.as_ref()).await;
     assert!(exit.asked, "{exit:?}");
@@ -183,7 +188,7 @@ pub(super) async fn paused(trial: &dyn Trial) -> Can<()> {
     let (name, placed) = place(trial).await;
     let workload = attached(trial, &name, &placed).await;
     workload.start(&shell("while true; do echo tick; sleep 0.01; done")).await.expect("started");
-    until(trial, "it runs", async || (state(workload.as_ref()).await.log_bytes > 0).then_some(())).await;
+    runs(trial, workload.as_ref()).await;
     workload.pause().await.expect("paused");
     assert!(matches!(state(workload.as_ref()).await.training, TrainingState::Running { paused: true, .. }));
     // What it had written arrives; then nothing more comes.
