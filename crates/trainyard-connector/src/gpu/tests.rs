@@ -1,3 +1,5 @@
+//! Every name that the vendors' documents use, and what meets what.
+
 use trainyard_domain::Money;
 
 use super::*;

@@ -68,7 +68,11 @@ macro_rules! case {
 
 /// Every case.
 pub fn cases() -> Vec<Case> {
-    let of_machines = vec![
+    of_machines().into_iter().chain(of_trainings()).collect()
+}
+
+fn of_machines() -> Vec<Case> {
+    vec![
         case!(
             ownership::listed_by_name,
             "a machine that was placed is listed under its order's exact name, once"
@@ -121,8 +125,11 @@ pub fn cases() -> Vec<Case> {
         case!(secrets::nothing_on_the_machine, "what the vendor shows of a machine holds no key"),
         case!(cancellation::dropped_orders, "an order dropped at any await can be found and given back"),
         case!(cancellation::dropped_removals, "a removal dropped at any await can be asked for again"),
-    ];
-    let of_trainings = vec![
+    ]
+}
+
+fn of_trainings() -> Vec<Case> {
+    vec![
         case!(running::attached_again with agents, "whoever attaches later meets the same agent"),
         case!(running::events_once with agents, "events come in order, none missing, none twice, also across a reconnect"),
         case!(running::log_is_exact with agents, "the log read in pieces is the log, with bad UTF-8 and a line of a megabyte"),
@@ -135,8 +142,7 @@ pub fn cases() -> Vec<Case> {
         case!(artifact::resumed with agents, "a file is read on where an earlier reading broke off"),
         case!(artifact::only_outputs with agents, "nothing but the outputs can be read"),
         case!(artifact::inputs with agents, "an input handed over arrives whole, and twice is as good as once"),
-    ];
-    of_machines.into_iter().chain(of_trainings).collect()
+    ]
 }
 
 /// How a case ended that broke no promise.
