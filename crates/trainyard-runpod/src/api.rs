@@ -187,8 +187,10 @@ impl Api {
             "username": login.username,
             "password": login.password.expose_secret(),
         });
-        let call =
-            Call { body: Some(body), ..Call::new("make_login", Method::POST, "/v2/registries", Repeat::Never) };
+        let call = Call {
+            body: Some(body),
+            ..Call::new("make_login", Method::POST, "/v2/registries", Repeat::Never)
+        };
         read(Doing::Change, &self.http.call(call).await?)
     }
 

@@ -39,7 +39,10 @@ fn every_status_has_its_phase_and_an_unknown_word_is_kept() {
         (json!({"runtime": {}}), Booting),
         (json!({"runtime": {"uptime": 0}}), Booting),
         (json!({"runtime": {"uptime": 0, "ports": []}}), Booting),
-        (json!({"runtime": {"uptime": 0, "ports": [{"private": 19123, "public": 60821, "type": "http"}]}}), Up),
+        (
+            json!({"runtime": {"uptime": 0, "ports": [{"private": 19123, "public": 60821, "type": "http"}]}}),
+            Up,
+        ),
         (json!({"status": "TERMINATED", "runtime": null}), Gone),
         (json!({"status": "HIBERNATING"}), Unknown("HIBERNATING".to_owned())),
         (json!({"status": null}), Unknown(String::new())),
@@ -205,7 +208,11 @@ fn a_log_goes_on_where_it_stopped() {
     let first = log_of(stream(&lines[..2]).as_bytes(), None);
     assert_eq!(first.lines, ["system: pulling image", "one"]);
     let cursor = Cursor::parse(first.cursor.as_deref().expect("a cursor")).expect("a cursor of ours");
-    assert_eq!(cursor.since(), "2026-06-01T12:02:02Z", "a second earlier: what it holds is told apart by its id");
+    assert_eq!(
+        cursor.since(),
+        "2026-06-01T12:02:02Z",
+        "a second earlier: what it holds is told apart by its id"
+    );
     let second = log_of(stream(&lines).as_bytes(), Some(&cursor));
     assert_eq!(second.lines, ["two"], "what has the same time is told once");
     let cursor = Cursor::parse(second.cursor.as_deref().expect("a cursor")).expect("a cursor of ours");
