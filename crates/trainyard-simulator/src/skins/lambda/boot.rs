@@ -115,7 +115,8 @@ async fn first_boot(world: &World, machine: &Machine, init: &CloudInit) {
     let program = ["sh".to_owned(), "-c".to_owned(), script.clone()];
     let started = world.commands(machine).and_then(|commands| {
         let mut command = commands.command(&program).ok_or(io::ErrorKind::NotFound)?;
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        world.start_program(|| command.spawn())
     });
     let mut child = match started {
         Ok(child) => child,

@@ -126,7 +126,8 @@ impl Login {
     ) -> Result<(), russh::Error> {
         let started = self.world.commands(&self.machine).ok().and_then(|commands| {
             let mut command = commands.command(program)?;
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().ok()
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+            self.world.start_program(|| command.spawn()).ok()
         });
         let Some(mut child) = started else { return session.channel_failure(channel) };
         session.channel_success(channel)?;
