@@ -166,7 +166,13 @@ impl Trial for CloudTrial {
         match self.vendor {
             // The vendor's own limit of a page.
             Vendor::Vastai => Ok(25),
-            Vendor::Runpod | Vendor::Lambda => Err(NotRun("the vendor's lists have no pages".to_owned())),
+            // A page may hold fewer than were asked for, says RunPod: here it does.
+            Vendor::Runpod => {
+                let small = Broken::Own { name: "page_size".to_owned(), value: 2.into() };
+                self.simulator.world().add_fault(Rule::always(Vendor::Runpod, "list", small));
+                Ok(2)
+            }
+            Vendor::Lambda => Err(NotRun("the vendor's lists have no pages".to_owned())),
         }
     }
 
