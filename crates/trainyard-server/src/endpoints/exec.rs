@@ -12,8 +12,8 @@ use crate::query::Query;
 use crate::state::AppState;
 use crate::wire::{ExecAnswer, ExecRequest};
 
-/// Runs a command on the machine of a job, in its working directory and without its secrets, and answers when it has
-/// ended.
+/// Runs a command on the machine of a job, in its training's directory and with its environment, and answers when it has
+/// ended. The job's secrets are masked in what it printed.
 #[utoipa::path(
     post,
     path = "/api/training/jobs/{job_id}/exec",
