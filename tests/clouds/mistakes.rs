@@ -149,7 +149,7 @@ const TOLD: &[(&str, &str, &str)] = &[
         "python3 -c 'import urllib.request as u; u.urlopen(\"http://127.0.0.1:9\")'",
         "hub_unreachable",
     ),
-    ("a full disk", "python3 -c 'open(\"/dev/full\", \"w\").write(\"x\")'", "no_space"),
+    ("a full disk", "python3 -c 'f = open(\"/dev/full\", \"w\"); f.write(\"x\"); f.flush()'", "no_space"),
     ("killed from outside", "kill -9 $$", "killed"),
     (
         "a full card",
