@@ -62,7 +62,7 @@ fn a_machine_that_dies_is_replaced_and_the_job_completes() {
         let status = yard.await_state("f", "completed");
         assert_eq!(status["attempt"], 2, "{status}");
         let job = yard.await_gone("f");
-        let first = &list(&job["attempts"])[0]["end"]["code"];
+        let first = &list(&job["attempts"])[0]["reason"]["code"];
         assert!(["machine_lost", "agent_lost"].iter().any(|code| first == code), "{provider}: {job}");
         assert_eq!(yard.machines_of("f").len(), 2, "{provider}");
     }
@@ -93,7 +93,7 @@ fn without_stock_every_fitting_offer_is_tried_and_the_job_stays_created() {
         let tried = list(&job["attempts"]).len();
         assert!(tried > 1, "{provider}: {job}");
         assert!(
-            list(&job["attempts"]).iter().all(|attempt| attempt["end"]["code"] == "no_capacity"),
+            list(&job["attempts"]).iter().all(|attempt| attempt["reason"]["code"] == "no_capacity"),
             "each with its reason: {job}"
         );
         // The vendor has some again: the same job goes.

@@ -167,7 +167,8 @@ impl Yard {
     pub(crate) fn await_gone(&self, id: &str) -> Value {
         until(SOON, "its machines to be proven gone", || {
             let job = self.get(id, "").ok(200);
-            let gone = |attempt: &Value| attempt["gone_at"].is_string() || attempt["machine"].is_null();
+            let gone =
+                |attempt: &Value| attempt["gone_at"].is_string() || attempt["provider_job_id"].is_null();
             list(&job["attempts"]).iter().all(gone).then_some(job)
         })
     }

@@ -102,7 +102,10 @@ async fn gone(api: &Api, orchestrator: &Orchestrator, job: &str, report: &mut Re
         loop {
             let whole: Value = api.get(&["jobs", job], &[]).await?;
             let attempts = crate::commands::rows(&whole, "attempts");
-            if attempts.iter().all(|attempt| attempt["gone_at"].is_string() || attempt["machine"].is_null()) {
+            if attempts
+                .iter()
+                .all(|attempt| attempt["gone_at"].is_string() || attempt["provider_job_id"].is_null())
+            {
                 return Ok::<(), Failure>(());
             }
             tokio::time::sleep(LOOK_EVERY).await;
