@@ -117,6 +117,9 @@ fn runpod(
     set(&mut config.url, options.url.as_ref());
     set(&mut config.proxy_url, options.proxy_url.as_ref());
     set(&mut config.image, options.image.as_ref());
+    if is_here(&config.url) {
+        config.paces.clear();
+    }
     if options.community {
         config.clouds = vec![CloudTier::Secure, CloudTier::Community];
     }
@@ -136,6 +139,9 @@ fn lambda(
     let mut config = LambdaConfig::new(options.key.clone(), supply.clone(), id, seed, now);
     set(&mut config.url, options.url.as_ref());
     set(&mut config.image_family, options.image_family.as_ref());
+    if is_here(&config.url) {
+        config.paces.clear();
+    }
     config.ssh_port = options.ssh_port.unwrap_or(config.ssh_port);
     config.strict_host_keys = options.strict_host_keys;
     Ok(Some(Arc::new(LambdaLabsConnector::new(config)?)))
@@ -151,6 +157,13 @@ fn vastai(clouds: &Clouds, supply: &AgentSupply) -> Result<Option<Arc<dyn Connec
     set(&mut config.default_image, options.image.as_ref());
     config.market.reliability_min = options.min_reliability.unwrap_or(config.market.reliability_min);
     Ok(Some(Arc::new(VastAIConnector::new(config)?)))
+}
+
+/// Whether a URL leads to this machine: simulated clouds, which keep no vendor's pace.
+#[cfg(any(feature = "runpod", feature = "lambda"))]
+fn is_here(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    ["127.", "localhost", "[::1]"].iter().any(|host| rest.starts_with(host))
 }
 
 #[cfg(any(feature = "runpod", feature = "lambda", feature = "vastai"))]

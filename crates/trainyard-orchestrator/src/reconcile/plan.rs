@@ -95,8 +95,14 @@ pub(crate) struct Bounds {
 /// The next step of a job.
 pub(crate) fn plan(job: &Job, seen: &Seen, now: Timestamp, bounds: &Bounds) -> Step {
     match job.state() {
-        JobState::Created { order: Some(_) } | JobState::Initializing(Claim::Asked { .. }) => Step::Settle,
-        JobState::Running { claim: Claim::Asked { .. }, .. } => Step::Settle,
+        // Whoever stops a job need not wait until it is known what became of an order: that is found out afterwards, and
+        // what it rented is given back.
+        JobState::Created { order: Some(_) }
+        | JobState::Initializing(Claim::Asked { .. })
+        | JobState::Running { claim: Claim::Asked { .. }, .. } => match job.wish() {
+            Wish::Stop(cause) => Step::Finish(stopped(cause, None)),
+            Wish::Run | Wish::Pause | Wish::Rest => Step::Settle,
+        },
         JobState::Created { order: None } => match job.wish() {
             Wish::Rest => Step::Rest,
             Wish::Run | Wish::Pause => Step::Order,
