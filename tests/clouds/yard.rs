@@ -79,6 +79,12 @@ impl Yard {
         let clouds = Clouds::with(options);
         let mut environment: Vec<(&str, String)> = clouds.environment();
         environment.push(("TRAINYARD_LOCAL_SLOTS", "8".to_owned()));
+        // These clouds show a machine at once.
+        for provider in
+            ["TRAINYARD_RUNPOD_SETTLE_S", "TRAINYARD_LAMBDA_SETTLE_S", "TRAINYARD_VASTAI_SETTLE_S"]
+        {
+            environment.push((provider, "3".to_owned()));
+        }
         environment.push(("TRAINYARD_LOCAL_USE_GPUS", "false".to_owned()));
         for (name, value) in variables {
             environment.retain(|(known, _)| known != name);

@@ -71,6 +71,7 @@ fn clouds(settings: &Settings) -> Result<Clouds, Failure> {
             proxy_url: runpod.proxy_url.clone(),
             image: runpod.image.clone(),
             community: runpod.community.unwrap_or(false),
+            settle_s: runpod.settle_s,
         }),
         #[cfg(feature = "lambda")]
         lambda: read(&keys.lambda)?.map(|key| LambdaOptions {
@@ -79,6 +80,7 @@ fn clouds(settings: &Settings) -> Result<Clouds, Failure> {
             ssh_port: lambda.ssh_port,
             strict_host_keys: lambda.strict_host_keys.unwrap_or(false),
             image_family: lambda.image_family.clone(),
+            settle_s: lambda.settle_s,
         }),
         #[cfg(feature = "vastai")]
         vastai: read(&keys.vastai)?.map(|key| VastOptions {
@@ -86,6 +88,7 @@ fn clouds(settings: &Settings) -> Result<Clouds, Failure> {
             url: vastai.url.clone(),
             image: vastai.image.clone(),
             min_reliability: vastai.min_reliability,
+            settle_s: vastai.settle_s,
         }),
     })
 }

@@ -76,6 +76,8 @@ pub struct RunPodOptions {
     pub image: Option<String>,
     /// Whether the hosts of the community are offered too.
     pub community: bool,
+    /// Seconds after which a machine that was ordered shows in a listing for certain; none: the connector's.
+    pub settle_s: Option<u64>,
 }
 
 /// An account at Lambda.
@@ -92,6 +94,8 @@ pub struct LambdaOptions {
     pub strict_host_keys: bool,
     /// The family of images that machines start with; none: the connector's.
     pub image_family: Option<String>,
+    /// Seconds after which a machine that was ordered shows in a listing for certain; none: the connector's.
+    pub settle_s: Option<u64>,
 }
 
 /// An account at Vast.ai.
@@ -106,4 +110,6 @@ pub struct VastOptions {
     pub image: Option<String>,
     /// Least reliability of a host, 0 to 1; none: the connector's.
     pub min_reliability: Option<f64>,
+    /// Seconds after which a machine that was ordered shows in a listing for certain; none: the connector's.
+    pub settle_s: Option<u64>,
 }

@@ -123,6 +123,7 @@ fn runpod(
     if options.community {
         config.clouds = vec![CloudTier::Secure, CloudTier::Community];
     }
+    config.settle_s = options.settle_s.unwrap_or(config.settle_s);
     Ok(Some(Arc::new(RunPodConnector::new(config)?)))
 }
 
@@ -144,6 +145,7 @@ fn lambda(
     }
     config.ssh_port = options.ssh_port.unwrap_or(config.ssh_port);
     config.strict_host_keys = options.strict_host_keys;
+    config.settle_s = options.settle_s.unwrap_or(config.settle_s);
     Ok(Some(Arc::new(LambdaLabsConnector::new(config)?)))
 }
 
@@ -156,6 +158,7 @@ fn vastai(clouds: &Clouds, supply: &AgentSupply) -> Result<Option<Arc<dyn Connec
     let mut config = VastAIConfig::new(options.key.clone(), url, supply.clone(), now);
     set(&mut config.default_image, options.image.as_ref());
     config.market.reliability_min = options.min_reliability.unwrap_or(config.market.reliability_min);
+    config.settle_s = options.settle_s.unwrap_or(config.settle_s);
     Ok(Some(Arc::new(VastAIConnector::new(config)?)))
 }
 

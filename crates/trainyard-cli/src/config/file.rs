@@ -119,6 +119,8 @@ pub(crate) struct RunPodSection {
     pub(crate) image: Option<String>,
     /// Whether the hosts of the community are offered too.
     pub(crate) community: Option<bool>,
+    /// Seconds after which a machine that was ordered shows in its listings for certain.
+    pub(crate) settle_s: Option<u64>,
 }
 
 /// `[providers.lambda]`.
@@ -135,6 +137,8 @@ pub(crate) struct LambdaSection {
     pub(crate) strict_host_keys: Option<bool>,
     /// The family of images that machines start with.
     pub(crate) image_family: Option<String>,
+    /// Seconds after which a machine that was ordered shows in its listings for certain.
+    pub(crate) settle_s: Option<u64>,
 }
 
 /// `[providers.vastai]`.
@@ -149,6 +153,8 @@ pub(crate) struct VastSection {
     pub(crate) image: Option<String>,
     /// Least reliability of a host, 0 to 1.
     pub(crate) min_reliability: Option<f64>,
+    /// Seconds after which a machine that was ordered shows in its listings for certain.
+    pub(crate) settle_s: Option<u64>,
 }
 
 impl FileConfig {
