@@ -96,7 +96,7 @@ fn what_only_a_look_around_shows_is_refused_before_anything_is_rented() {
             "max_price_per_hour",
         ),
         ("a region on Mars", sh("true"), "/resources/regions", json!(["mars-1"]), "mars-1"),
-        ("a disk larger than any", sh("true"), "/resources/disk_gb", json!(100_000), "disk"),
+        ("a disk larger than any", sh("true"), "/resources/disk_gb", json!(100_000), "no_capacity"),
         ("less money than it may cost", sh("true"), "/limits/max_cost_usd", json!("0.01"), "max_cost_usd"),
     ];
     let mut seen = 0;

@@ -81,11 +81,13 @@ fn cards(spec: &JobSpec, offers: &[Offer], found: &mut Found) {
     for (i, asked) in spec.resources.gpu.iter().enumerate() {
         let field = format!("resources.gpu[{i}]");
         let there: Vec<&Offer> = offers.iter().filter(|offer| gpu::fits(asked, offer)).collect();
-        if there.is_empty() && !is_word(asked) && !offers.is_empty() {
+        if there.is_empty() && known(asked).is_none() && !offers.is_empty() {
             let message = "is no GPU that is known or for rent there: `trainyard offers` shows what there is";
             found.wrong("unknown_gpu", &field, message);
         }
-        let memory = there.iter().map(|offer| offer.gpu_memory_gb).max();
+        // What is for rent tells; else the list of cards.
+        let listed = || known(asked).and_then(|word| word.memory_gb.iter().copied().max());
+        let memory = there.iter().map(|offer| offer.gpu_memory_gb).max().or_else(listed);
         if let (Some(least), Some(memory)) = (least, memory)
             && memory < least
         {
@@ -109,12 +111,12 @@ fn cards(spec: &JobSpec, offers: &[Offer], found: &mut Found) {
     }
 }
 
-/// Whether a name is one of the list's words, with or without its memory.
-fn is_word(asked: &str) -> bool {
+/// The list's word for a name, with or without its memory.
+fn known(asked: &str) -> Option<&'static gpu::Word> {
     let canonical = gpu::canonical(asked, 0);
     let base =
         canonical.rsplit_once('-').filter(|(_, size)| size.ends_with("GB")).map_or(&*canonical, |(b, _)| b);
-    gpu::WORDS.iter().any(|word| word.word == base)
+    gpu::WORDS.iter().find(|word| word.word == base)
 }
 
 /// What it costs, against every ceiling. The cheapest of all places counts.
