@@ -1,7 +1,7 @@
 //! The world: accounts, stock, machines and their lives, without a word of any vendor's wire.
 //!
 //! All of it is behind one lock that is never held across a wait; whatever lasts (boot, pull, restart, removal) is the
-//! life of a machine, a task of its own that goes by the world's [`Clock`](crate::clock::Clock). A [`Machine`] that is
+//! life of a machine, a task of its own that goes by the world's [`Clock`]. A [`Machine`] that is
 //! handed out is a copy.
 
 mod account;
