@@ -16,6 +16,10 @@ pub(crate) const ORDER_LOST: &str = "order_lost";
 /// Ends of an attempt after which no other offer of the same provider is of use.
 const PROVIDER_OUT: [&str; 5] =
     ["no_credit", "provider_unauthorized", "provider_unreachable", "rate_limited", "unsupported"];
+/// Those of them that may pass by themselves: an unanswered call, a turn too far off, a key that is being exchanged.
+const MAY_PASS: [&str; 3] = ["provider_unauthorized", "provider_unreachable", "rate_limited"];
+/// After so long such a provider is asked again.
+const PASSES_AFTER: chrono::TimeDelta = chrono::TimeDelta::seconds(2);
 /// An offer that keeps being refused is avoided this many times as long as at first, at most.
 const AVOIDED_TIMES_MAX: u32 = 16;
 
@@ -95,7 +99,7 @@ pub(crate) fn candidates(
     now: Timestamp,
 ) -> Vec<Candidate> {
     let mut found: Vec<(bool, Candidate)> = Vec::new();
-    for shelf in shelves.iter().filter(|shelf| !is_out(job, &shelf.provider)) {
+    for shelf in shelves.iter().filter(|shelf| !is_out(job, &shelf.provider, now)) {
         let offers: Vec<Option<&Offer>> = match &shelf.offers {
             Some(offers) => offers.iter().filter(|offer| gpu::meets(need, offer)).map(Some).collect(),
             None => vec![None],
@@ -200,11 +204,14 @@ fn words(need: &Resources) -> String {
     parts.join(", ")
 }
 
-/// Whether that provider refused in this round in a way that no other offer of it mends.
-fn is_out(job: &Job, provider: &ProviderName) -> bool {
-    job.round()
-        .filter(|attempt| attempt.provider == *provider)
-        .any(|attempt| attempt.end.as_ref().is_some_and(|end| PROVIDER_OUT.contains(&end.code.as_str())))
+/// Whether that provider refused in this round in a way that no other offer of it mends. Trouble that may pass counts
+/// for a moment only.
+fn is_out(job: &Job, provider: &ProviderName, now: Timestamp) -> bool {
+    let is_past = |attempt: &Attempt| attempt.ended_at.is_some_and(|at| now - at >= PASSES_AFTER);
+    job.round().filter(|attempt| attempt.provider == *provider).any(|attempt| {
+        let code = attempt.end.as_ref().map_or("", |end| end.code.as_str());
+        PROVIDER_OUT.contains(&code) && !(MAY_PASS.contains(&code) && is_past(attempt))
+    })
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -235,7 +242,11 @@ fn past(
     let refused: Vec<&Attempt> = job
         .round()
         .filter(of_it)
-        .filter(|attempt| attempt.end.as_ref().is_some_and(|end| end.code != ORDER_LOST))
+        .filter(|attempt| {
+            // What was the provider's trouble is not held against the offer.
+            let is_its_own = |code: &str| code != ORDER_LOST && !MAY_PASS.contains(&code);
+            attempt.end.as_ref().is_some_and(|end| is_its_own(&end.code))
+        })
         .collect();
     let times = u32::try_from(refused.len()).unwrap_or(u32::MAX).saturating_sub(1).min(4);
     let how_long = avoided * 2u32.pow(times).min(AVOIDED_TIMES_MAX);

@@ -99,7 +99,7 @@ async fn is_over(core: &Core, id: &JobId, after: Seq) -> Result<bool, Error> {
     if stored.seq > after || !stored.job.state().name().is_end() {
         return Ok(false);
     }
-    if stored.job.state().claim().is_none() {
+    if !stored.job.may_hold_machine() {
         return Ok(true);
     }
     let ended = stored.job.body().completed_at;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+#[cfg(any(feature = "runpod", feature = "lambda", feature = "vastai"))]
 use secrecy::SecretString;
 use trainyard_connector::Arch;
 
@@ -26,27 +27,25 @@ pub struct Clouds {
 impl Clouds {
     /// Whether there is a cloud with a key.
     pub fn any(&self) -> bool {
-        let mut any = false;
-        #[cfg(feature = "runpod")]
-        {
-            any |= self.runpod.is_some();
-        }
-        #[cfg(feature = "lambda")]
-        {
-            any |= self.lambda.is_some();
-        }
-        #[cfg(feature = "vastai")]
-        {
-            any |= self.vastai.is_some();
-        }
-        any
+        let has: &[bool] = &[
+            #[cfg(feature = "runpod")]
+            self.runpod.is_some(),
+            #[cfg(feature = "lambda")]
+            self.lambda.is_some(),
+            #[cfg(feature = "vastai")]
+            self.vastai.is_some(),
+        ];
+        has.contains(&true)
     }
 }
 
 /// Every cloud that there is a connector for, with what to do to configure it. The one list of their names.
 pub(crate) const HOW_TO_CONFIGURE: &[(&str, &str)] = &[
+    #[cfg(feature = "runpod")]
     ("runpod", "set RUNPOD_API_KEY, or name a file that holds the key under `providers.runpod.key_file`"),
+    #[cfg(feature = "lambda")]
     ("lambda", "set LAMBDA_API_KEY, or name a file that holds the key under `providers.lambda.key_file`"),
+    #[cfg(feature = "vastai")]
     ("vastai", "set VAST_API_KEY, or name a file that holds the key under `providers.vastai.key_file`"),
 ];
 

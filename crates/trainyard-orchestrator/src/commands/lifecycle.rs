@@ -34,14 +34,13 @@ impl Orchestrator {
     pub async fn cancel(&self, id: &JobId) -> Result<Cancelled, Error> {
         let core = &self.core;
         wish(core, id, &Command::Cancel).await?;
-        let gone =
-            |stored: &StoredJob| stored.job.state().name().is_end() && stored.job.state().claim().is_none();
+        let gone = |stored: &StoredJob| stored.job.state().name().is_end() && !stored.job.may_hold_machine();
         let stored = wait_until(core, id, core.policy.cancel_answer, gone).await?;
         match stored.job.state() {
-            JobState::Stopped(end) => {
-                let message = match end.left {
-                    None => "Job cancelled successfully".to_owned(),
-                    Some(_) => "Job cancelled; the machine's release is recorded and being retried until it is proven \
+            JobState::Stopped(_) => {
+                let message = match stored.job.may_hold_machine() {
+                    false => "Job cancelled successfully".to_owned(),
+                    true => "Job cancelled; the machine's release is recorded and being retried until it is proven \
                                 gone"
                         .to_owned(),
                 };

@@ -15,7 +15,7 @@ use trainyard_storage::StoredJob;
 
 use super::commit::{Draft, StoredJobLite};
 use super::refuse::{self, refused};
-use super::{is_contention, settle};
+use super::{is_contention, settle, train};
 use crate::choice::{self, Candidate, Shelf};
 use crate::core::{Core, Provider};
 use crate::line::Turn;
@@ -63,7 +63,13 @@ pub(super) async fn order(core: &Arc<Core>, stored: StoredJob) -> Result<Option<
         image: stored.job.spec().environment.image.clone(),
         registry,
     };
-    let outcome = provider.connector.provision(&order).await;
+    let outcome = tokio::select! {
+        outcome = provider.connector.provision(&order) => outcome,
+        // A vendor's pace or a slow answer does not hold up a cancel; what was sent is found by its name.
+        () = train::until_unwanted(core, stored.job.id()), if provider.costs() => {
+            Err(ConnectorError::unknown(trainyard_connector::ErrorKind::Unreachable, "the order was broken off, since the job is to stop"))
+        }
+    };
     if going.take().is_some() {
         // How full it is has one answer again.
         provider.line.first().iter().for_each(|next| core.queue.ring(next));
@@ -246,9 +252,12 @@ pub(super) async fn placed(
         can_pause: provider.connector.info().capabilities.pause,
     };
     draft.apply_at(&Fact::Placed(rental), since)?;
-    draft.job.set_reason(None);
     draft.job.set_price(attempt, placement.price_per_hour);
-    if draft.job.body().started_at.is_none() {
+    let over = draft.job.state().name().is_end();
+    if !over {
+        draft.job.set_reason(None);
+    }
+    if !over && draft.job.body().started_at.is_none() {
         draft.phase(Phase::Booting);
     }
     if let Some(machine) = core.machine_of(&draft.job, attempt).await? {

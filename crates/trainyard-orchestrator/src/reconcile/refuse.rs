@@ -51,7 +51,11 @@ pub(super) async fn never_arrived(
     attempt: AttemptNumber,
 ) -> Result<Option<Duration>, Error> {
     let mut draft = asked.draft(core.clock.now());
-    draft.job.set_attempt_end(attempt, Reason::new(ORDER_LOST, "the order never reached the provider"));
+    let known = draft.job.attempts().iter().any(|one| one.number == attempt && one.end.is_some());
+    if !known {
+        // Of a job that was stopped meanwhile, that is why its attempt ended.
+        draft.job.set_attempt_end(attempt, Reason::new(ORDER_LOST, "the order never reached the provider"));
+    }
     let next = if super::plan::too_many_lost(&draft.job) { Next::None } else { Next::AtOnce };
     let delay = close(core, &mut draft, attempt, next).await?;
     draft.commit(core).await?;
@@ -88,13 +92,16 @@ async fn close(
 fn next(core: &Core, job: &Job, provider: &Provider, kind: Kind) -> Next {
     let waits = job.spec().retry.wait_for_capacity_s > 0;
     let recovers = job.attempts().iter().any(|attempt| attempt.was_rented());
+    let tries_left = job.round().count() < core.policy.order_tries_max;
     match kind {
         Kind::Invalid => return Next::None,
-        Kind::Unreachable | Kind::Unauthorized | Kind::RateLimited if recovers => return Next::Later,
+        // Its turn comes: many orders at once wait for a vendor's pace.
+        Kind::RateLimited if tries_left => return Next::Later,
+        Kind::Unreachable | Kind::Unauthorized if recovers && tries_left => return Next::Later,
         Kind::NoCapacity | Kind::PriceChanged if waits && provider.costs() => return Next::AtOnce,
         _ => {}
     }
-    if !provider.costs() || job.round().count() >= core.policy.order_tries_max {
+    if !provider.costs() || !tries_left {
         return Next::None;
     }
     let now = core.clock.now();

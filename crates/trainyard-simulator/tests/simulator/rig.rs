@@ -117,7 +117,7 @@ pub(crate) async fn raw(simulator: &Simulator, method: &str, path: &str, body: &
     let mut stream = TcpStream::connect(simulator.addr()).await.unwrap();
     let length = body.len();
     let request = format!(
-        "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+        "{method} {path} HTTP/1.1\r\nhost: localhost\r\nuser-agent: trainyard/0\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
     );
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();

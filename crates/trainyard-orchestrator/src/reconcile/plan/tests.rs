@@ -119,8 +119,8 @@ fn before_a_machine() {
     assert_eq!(check(&asked, &Seen::Nothing), "settle");
     assert_eq!(
         check(&with(asked, Command::Cancel), &Seen::Nothing),
-        "settle",
-        "an order's outcome is known first"
+        "stopped, exit None",
+        "what became of the order is found out afterwards"
     );
 }
 
