@@ -84,7 +84,12 @@ pub(crate) async fn keep_house(core: Arc<Core>) {
             tracing::warn!(error = %error, detail = %error.detail_text(), "retention failed; it is tried again");
         }
         for provider in core.providers.values() {
-            if let Err(error) = sweep(&core, provider).await {
+            // It waits for listings, which end with the orchestrator; what is cut off is swept after the next start.
+            let swept = tokio::select! {
+                swept = sweep(&core, provider) => swept,
+                () = core.closed() => return,
+            };
+            if let Err(error) = swept {
                 tracing::warn!(error = %error, detail = %error.detail_text(), "the sweep failed; it is tried again");
             }
         }

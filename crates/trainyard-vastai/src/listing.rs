@@ -16,7 +16,10 @@ pub(crate) async fn all_instances(api: &Api) -> Result<Vec<Instance>, ConnectorE
     let mut found = BTreeMap::new();
     let counted = pass(api, &mut found).await?;
     if counted.is_some_and(|counted| counted > found.len() as u64) {
-        pass(api, &mut found).await?;
+        let again = pass(api, &mut found).await?;
+        if again.is_some_and(|counted| counted > found.len() as u64) {
+            return Err(bad("counts more machines than it lists"));
+        }
     }
     Ok(found.into_values().collect())
 }

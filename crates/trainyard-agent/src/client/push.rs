@@ -18,6 +18,8 @@ use super::transport::{refusal, unreached};
 
 /// One push may take this long.
 const WITHIN: Duration = Duration::from_secs(600);
+/// Most bytes of a refusal that are read.
+const REFUSAL_BYTES_MAX: usize = 64 << 10;
 /// Pushes at once: they share one line out.
 const AT_ONCE: usize = 8;
 /// Whoever asked waits this long for the push, then says that it is under way.
@@ -109,12 +111,20 @@ pub(super) async fn push(supply: &AgentSupply, target: Target) -> Result<(), Con
 async fn send(target: &Target, packed: bytes::Bytes) -> Result<(), ConnectorError> {
     let url = format!("{}/v1/agent", target.base);
     let request = target.http.put(url).timeout(WITHIN).body(packed);
-    let response = request.send().await.map_err(|error| unreached(&target.order, error))?;
+    let mut response = request.send().await.map_err(|error| unreached(&target.order, error))?;
     let status = response.status();
     if status == StatusCode::OK {
         return Ok(());
     }
-    let body = response.bytes().await.map_err(|error| unreached(&target.order, error))?;
+    // Whoever owns the machine answers what he likes: only so much of it is taken.
+    let mut body = Vec::new();
+    while let Some(piece) = response.chunk().await.map_err(|error| unreached(&target.order, error))? {
+        let room = REFUSAL_BYTES_MAX.saturating_sub(body.len());
+        body.extend_from_slice(&piece[..piece.len().min(room)]);
+        if body.len() >= REFUSAL_BYTES_MAX {
+            break;
+        }
+    }
     Err(refusal(status, &body))
 }
 

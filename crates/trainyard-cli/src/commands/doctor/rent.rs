@@ -35,29 +35,35 @@ pub(super) async fn rent(
     let price = per_hour(most);
     note(format!("renting the cheapest machine at {provider}, at most {price} USD an hour"));
     let job = make_job(api, price, most).await?;
-    if let Err(failure) = submit(api, &job, provider, None).await {
+    let trained = train(api, &job, provider, report).await;
+    // Whatever came of it, nothing of the job may be left behind: an ended job refuses this, which is fine.
+    let _: Result<Value, Failure> = api.post(&["jobs", &job, "cancel"], &json!({}), VERIFY_MAX).await;
+    gone(api, orchestrator, &job, report).await?;
+    trained
+}
+
+/// Submits the job, follows it to its end and verifies what it made.
+async fn train(api: &Api, job: &str, provider: &str, report: &mut Report) -> Result<(), Failure> {
+    if let Err(failure) = submit(api, job, provider, None).await {
         report.add("rented", Found::Bad, failure.to_string());
         return Ok(());
     }
     let options = FollowOptions { after: 0, log: false, notifications: true };
-    let status = match follow(api, &job, options, Out { json: false }, &mut |_| {}).await? {
+    let status = match follow(api, job, options, Out { json: false }, &mut |_| {}).await? {
         Followed::Ended(status) => status,
         Followed::Detached => {
-            // Nobody waits any more, but the machine must not be left behind.
-            let _: Value = api.post(&["jobs", &job, "cancel"], &json!({}), VERIFY_MAX).await?;
-            report.add("trained", Found::Bad, "interrupted; the job was cancelled");
-            return gone(api, orchestrator, &job, report).await;
+            report.add("trained", Found::Bad, "interrupted; the job is cancelled");
+            return Ok(());
         }
     };
     if status.state == "completed" {
         report.add("trained", Found::Good, format!("{STEPS} steps with the built-in trainer"));
-        verified(api, &job, report).await?;
-    } else {
-        let whole: Value = api.get(&["jobs", &job, "status"], &[]).await?;
-        let reason = whole["reason"]["message"].as_str().unwrap_or("no reason was given");
-        report.add("trained", Found::Bad, format!("{}: {reason}", status.state));
+        return verified(api, job, report).await;
     }
-    gone(api, orchestrator, &job, report).await
+    let whole: Value = api.get(&["jobs", job, "status"], &[]).await?;
+    let reason = whole["reason"]["message"].as_str().unwrap_or("no reason was given");
+    report.add("trained", Found::Bad, format!("{}: {reason}", status.state));
+    Ok(())
 }
 
 /// What an hour may cost: half an hour is paid for at most, for the start of a slow machine, the training, and the way
@@ -102,11 +108,8 @@ async fn gone(api: &Api, orchestrator: &Orchestrator, job: &str, report: &mut Re
         loop {
             let whole: Value = api.get(&["jobs", job], &[]).await?;
             let attempts = crate::commands::rows(&whole, "attempts");
-            if attempts
-                .iter()
-                .all(|attempt| attempt["gone_at"].is_string() || attempt["provider_job_id"].is_null())
-            {
-                return Ok::<(), Failure>(());
+            if attempts.iter().all(|attempt| attempt["gone_at"].is_string()) {
+                return Ok::<bool, Failure>(!attempts.is_empty());
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
@@ -115,7 +118,10 @@ async fn gone(api: &Api, orchestrator: &Orchestrator, job: &str, report: &mut Re
         report.add("machine", Found::Bad, "not proven gone yet: look at the provider's own page, and run `trainyard serve` over the same directory, which goes on with it");
         return Ok(());
     };
-    proven?;
+    if !proven? {
+        report.add("machine", Found::Unknown, "nothing was ordered");
+        return Ok(());
+    }
     report.add("machine", Found::Good, "proven gone by reading the provider");
     let status: Value = api.get(&["jobs", job, "status"], &[]).await?;
     let cost = crate::commands::cell(&status, "cost_usd");
