@@ -46,7 +46,12 @@ pub(crate) struct Link {
     tail: Mutex<Option<JoinHandle<()>>>,
     /// The `max_duration_s` that the agent knows; none: not told by this process.
     told_limit: Mutex<Option<u64>>,
+    /// When handing over broke off first, and last, of tries that followed each other.
+    broke_off: Mutex<Option<(Instant, Instant)>>,
 }
+
+/// A try that broke off so long after the one before got on meanwhile.
+const GOT_ON: Duration = Duration::from_secs(60);
 
 impl Link {
     /// The link of a job's machine, made where there is none.
@@ -65,6 +70,7 @@ impl Link {
             silence: Mutex::new(Silence::default()),
             tail: Mutex::new(None),
             told_limit: Mutex::new(None),
+            broke_off: Mutex::new(None),
         });
         Ok(Some(lock(&core.links).entry(attempt.order.clone()).or_insert(link).clone()))
     }
@@ -98,6 +104,14 @@ impl Link {
         if let Some(tail) = lock(&self.tail).take() {
             tail.abort();
         }
+    }
+
+    /// Handing over broke off once more. For how long it has been doing nothing else.
+    pub(crate) fn breaks_off(&self) -> Duration {
+        let (mut broke_off, now) = (lock(&self.broke_off), Instant::now());
+        let first = broke_off.filter(|(_, last)| now - *last < GOT_ON).map_or(now, |(first, _)| first);
+        *broke_off = Some((first, now));
+        now - first
     }
 
     /// Whether the agent knows that limit.

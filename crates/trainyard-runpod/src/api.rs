@@ -112,8 +112,9 @@ impl Api {
             call.query.extend(seen.last().map(|cursor| ("cursor", cursor.clone())));
             let page: PodPage = read(Doing::Reading, &self.http.call(call).await?)?;
             pods.extend(page.pods);
-            // A page may hold fewer than asked for: only its own word tells the last one.
-            let next = page.pagination.filter(|pages| pages.has_next_page.0 == Some(true));
+            // A page may hold fewer than asked for: only its own word tells the last one, or else its cursor.
+            let leads_on = |word: Option<bool>, cursor: &str| word.unwrap_or(!cursor.is_empty());
+            let next = page.pagination.filter(|pages| leads_on(pages.has_next_page.0, &pages.next_cursor.0));
             let Some(next) = next.map(|pages| pages.next_cursor.0) else { return Ok(pods) };
             if next.is_empty() || seen.contains(&next) {
                 return Err(unreadable("RunPod's listing of pods does not end: a page led to one before it"));

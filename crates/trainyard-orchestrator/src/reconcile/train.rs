@@ -43,7 +43,7 @@ pub(super) async fn bring(
     };
     let inputs = match handed {
         Ok(inputs) => inputs,
-        Err(Unhanded::Agent(error)) => return not_brought(core, stored, error).await,
+        Err(Unhanded::Agent(error)) => return not_brought(core, stored, &rental, &link, error).await,
         // What stood there at the submit is gone: no attempt can help.
         Err(Unhanded::Here(error)) if error.kind == ErrorKind::BadRequest => {
             let reason = Reason::new(error.code.clone(), format!("{error}: {}", error.detail_text()));
@@ -81,7 +81,7 @@ pub(super) async fn bring(
                 TrainingState::Idle | TrainingState::Exited { .. } => Ok(Some(Duration::ZERO)),
             }
         }
-        Err(error) => not_brought(core, stored, error).await,
+        Err(error) => not_brought(core, stored, &rental, &link, error).await,
     }
 }
 
@@ -94,6 +94,9 @@ fn uploads(core: &Core, job: &Job) -> bool {
     let said = matches!(job.body().phase, Some(Phase::Uploading | Phase::Recovering));
     far && handed && !said
 }
+
+/// A hand-over that only breaks off is tried for so long; then another machine is.
+const HAND_OVER_WITHIN: Duration = Duration::from_secs(120);
 
 /// Why the inputs are not on the machine.
 enum Unhanded {
@@ -144,11 +147,13 @@ pub(super) async fn prepare(core: &Arc<Core>, stored: StoredJob) -> Result<Optio
     Ok(Some(poll))
 }
 
-/// The hand-over broke off. What cannot be helped ends the job; all else is tried again, and silence is judged by
-/// the next look.
+/// The hand-over broke off. What cannot be helped ends the job; all else is tried again, but not for ever on a machine
+/// that is paid for. Silence is judged by the next look.
 async fn not_brought(
     core: &Arc<Core>,
     stored: StoredJob,
+    rental: &Rental,
+    link: &Link,
     error: ConnectorError,
 ) -> Result<Option<Duration>, Error> {
     tracing::warn!(job_id = %stored.job.id(), error = %error, "handing over to the agent broke off");
@@ -156,6 +161,14 @@ async fn not_brought(
         Kind::Invalid | Kind::Unsupported => {
             let reason = reason_of(&error);
             end::finish(core, stored, Outcome::Failed { reason, exit: None }).await
+        }
+        _ if link.breaks_off() > HAND_OVER_WITHIN => {
+            let reason = Reason::new(
+                "handover_failed",
+                format!("what the training needs cannot be handed over: {error}"),
+            )
+            .suggest("if the machine's disk is full, raise `resources.disk_gb` and clone the job");
+            end::replace(core, stored, rental, reason).await
         }
         _ => Ok(Some(core.boot_poll(&stored.job).max(Duration::from_millis(50)))),
     }
