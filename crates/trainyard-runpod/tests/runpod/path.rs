@@ -117,7 +117,7 @@ async fn a_container_that_ends_ten_times_is_another_boot_each_time() {
             }
         }
     };
-    let state = tokio::time::timeout(Duration::from_secs(30), asked).await.expect("it answers").unwrap();
+    let state = tokio::time::timeout(Duration::from_secs(30), asked).await.unwrap().unwrap();
     assert_eq!(state.training, TrainingState::Idle, "none of them trains by itself");
     assert_eq!(rig.list().await.len(), 1);
     assert_eq!(rig.asked("create"), 1);
