@@ -16,7 +16,7 @@ use crate::logins::Logins;
 use crate::map::{self, Cursor, OfferId};
 use crate::wire::{CreateGpu, CreatePod, Pod};
 
-/// Whose pod it is, in its environment beside its name: a pod can be renamed in the vendor's console.
+/// Whose pod it is, in its environment, for a person who looks at the account. Pods are found by their names alone.
 const OWNER_VARIABLE: &str = "TRAINYARD_OWNER";
 /// Makers whose cards have no CUDA: their hosts report no version of it.
 const WITHOUT_CUDA: &str = "AMD ";
