@@ -77,6 +77,8 @@ pub(crate) struct StartBody {
     pub(crate) inputs: Vec<HandOver>,
     pub(crate) resume_from: Option<String>,
     pub(crate) deadline_s: Option<u64>,
+    #[serde(default)]
+    pub(crate) machine_ends_s: Option<u64>,
     pub(crate) gpus: Option<Vec<u32>>,
 }
 
@@ -93,6 +95,9 @@ pub(crate) struct RenewBody {
     /// A new deadline, from now; none leaves the one in force.
     #[serde(default)]
     pub(crate) deadline_ms: Option<u64>,
+    /// When the machine has to be gone, from now; none leaves what is in force, the largest number means never.
+    #[serde(default)]
+    pub(crate) machine_ends_ms: Option<u64>,
 }
 
 /// What a signature is made over.

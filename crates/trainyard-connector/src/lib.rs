@@ -13,6 +13,7 @@ mod error;
 pub mod gpu;
 #[cfg(feature = "http")]
 pub mod http;
+mod lease;
 mod offer;
 #[cfg(feature = "ssh")]
 pub mod ssh;
@@ -23,9 +24,10 @@ pub use connector::{
     ProvisionOrder, RegistryLogin, SshTarget, Termination, Vacancy,
 };
 pub use error::{ConnectorError, Effect, ErrorKind};
+pub use lease::{BadHttpCall, HttpCall, SelfRemoval};
 pub use offer::{Arch, OFFERS_MAX, Offer, Stock};
 pub use workload::{
     AgentEvent, AgentEventBody, AgentGreeting, CheckpointInfo, EXEC_WITHIN_MAX, EventBatch, ExecOrder,
-    ExecOutput, HandOver, HandOverPurpose, InputSource, Manifest, ManifestFile, SetupPhase, StartOrder,
-    TrainingState, Workload, WorkloadState,
+    ExecOutput, HandOver, HandOverPurpose, InputSource, Manifest, ManifestFile, Renewal, SelfRemovalProof,
+    SetupPhase, StartOrder, TrainingState, Workload, WorkloadState,
 };

@@ -57,9 +57,8 @@ pub trait Workload: Debug + Send + Sync {
     /// Complete checkpoints, newest last.
     async fn checkpoints(&self) -> Result<Vec<CheckpointInfo>, ConnectorError>;
 
-    /// Tells the agent that the orchestrator lives, for how long it need not worry, and, where the limits changed,
-    /// after how long from now it stops the training by itself.
-    async fn renew(&self, lease: Duration, deadline: Option<Duration>) -> Result<(), ConnectorError>;
+    /// Tells the agent that the orchestrator lives, and what changed of what it goes by when nobody speaks to it.
+    async fn renew(&self, renewal: &Renewal) -> Result<(), ConnectorError>;
 
     /// Runs a command on the machine, in the training's working directory and with its environment, whether the
     /// training still runs or has ended; not before one was started. The one call that must not be repeated after an
@@ -100,6 +99,34 @@ pub struct WorkloadState {
     pub last_event: u64,
     /// Bytes of the log so far.
     pub log_bytes: u64,
+    /// Whether the machine can remove itself when nobody speaks to it any more.
+    #[serde(default)]
+    pub self_removal: SelfRemovalProof,
+}
+
+/// Whether a machine was seen to be able to remove itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SelfRemovalProof {
+    /// It has no means, or was not asked yet.
+    #[default]
+    None,
+    /// Its reading of itself was answered.
+    Proven,
+    /// It was not: why, in words. It is tried all the same when the time comes.
+    Failed(String),
+}
+
+/// What an agent is told while its orchestrator lives.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Renewal {
+    /// For how long from now it need not worry about silence.
+    pub lease: Duration,
+    /// After how long from now it stops the training by itself; none: as it was told before.
+    pub deadline: Option<Duration>,
+    /// After how long from now the machine has to be gone (see [`StartOrder::machine_ends_s`]); none: as it was told
+    /// before; [`Duration::MAX`]: no such end any more.
+    pub machine_ends: Option<Duration>,
 }
 
 /// How a training is.
@@ -273,6 +300,10 @@ pub struct StartOrder {
     pub resume_from: Option<String>,
     /// Seconds from now after which the agent stops the training by itself; none: never.
     pub deadline_s: Option<u64>,
+    /// Seconds from now after which the machine has to be gone, whatever runs on it: the end of what may be paid for
+    /// it. The agent stops the training early enough for its grace, keeps the outputs until then, and has the machine
+    /// removed at that time where its vendor left it the means. None: no such end.
+    pub machine_ends_s: Option<u64>,
     /// GPUs of this machine it may use, by index; none: all that the machine shows.
     pub gpus: Option<Vec<u32>>,
 }

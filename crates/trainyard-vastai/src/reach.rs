@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 use trainyard_agent::{AgentClient, SupplyError, TlsIdentity};
 use trainyard_connector::{
     AgentGreeting, Arch, CheckpointInfo, ConnectorError, ErrorKind, EventBatch, InputSource, Manifest,
-    StartOrder, Workload, WorkloadState,
+    Renewal, StartOrder, Workload, WorkloadState,
 };
 use trainyard_domain::OrderName;
 
@@ -146,8 +146,8 @@ impl Workload for MappedWorkload {
         self.heed(self.client().await?.checkpoints().await)
     }
 
-    async fn renew(&self, lease: Duration, deadline: Option<Duration>) -> Result<(), ConnectorError> {
-        self.heed(self.client().await?.renew(lease, deadline).await)
+    async fn renew(&self, renewal: &Renewal) -> Result<(), ConnectorError> {
+        self.heed(self.client().await?.renew(renewal).await)
     }
 
     async fn release(&self) -> Result<(), ConnectorError> {

@@ -20,7 +20,7 @@ use serde::de::DeserializeOwned;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use trainyard_connector::{
     AgentGreeting, Arch, CheckpointInfo, ConnectorError, EXEC_WITHIN_MAX, ErrorKind, EventBatch, ExecOrder,
-    ExecOutput, InputSource, Manifest, StartOrder, Workload, WorkloadState,
+    ExecOutput, InputSource, Manifest, Renewal, StartOrder, Workload, WorkloadState,
 };
 use trainyard_domain::OrderName;
 
@@ -164,6 +164,7 @@ impl Workload for AgentClient {
             inputs: order.inputs.clone(),
             resume_from: order.resume_from.clone(),
             deadline_s: order.deadline_s,
+            machine_ends_s: order.machine_ends_s,
             gpus: order.gpus.clone(),
         };
         self.post("/v1/start", &body, LONG).await
@@ -208,8 +209,12 @@ impl Workload for AgentClient {
         self.get("/v1/checkpoints", QUICK).await
     }
 
-    async fn renew(&self, lease: Duration, deadline: Option<Duration>) -> Result<(), ConnectorError> {
-        let body = RenewBody { lease_ms: millis(lease), deadline_ms: deadline.map(millis) };
+    async fn renew(&self, renewal: &Renewal) -> Result<(), ConnectorError> {
+        let body = RenewBody {
+            lease_ms: millis(renewal.lease),
+            deadline_ms: renewal.deadline.map(millis),
+            machine_ends_ms: renewal.machine_ends.map(millis),
+        };
         self.post::<Nothing>("/v1/renew", &body, QUICK).await.map(drop)
     }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, watch};
-use trainyard_connector::{AgentGreeting, TrainingState, WorkloadState};
+use trainyard_connector::{AgentGreeting, SelfRemovalProof, TrainingState, WorkloadState};
 use trainyard_domain::WhenOrchestratorLost;
 
 use super::attempt::{Attempt, Start, Why};
@@ -47,6 +47,8 @@ pub(crate) struct Agent {
     attempt: watch::Sender<Option<Arc<Attempt>>>,
     /// Until when nobody need worry: the last call, or the lease that a renewal gave.
     quiet_from: Mutex<Instant>,
+    /// When the machine has to be gone.
+    machine_ends: Mutex<Option<Instant>>,
     leaving: watch::Sender<bool>,
 }
 
@@ -68,6 +70,7 @@ impl Agent {
             changing: tokio::sync::Mutex::new(()),
             attempt: watch::Sender::new(None),
             quiet_from: Mutex::new(Instant::now()),
+            machine_ends: Mutex::new(None),
             leaving: watch::Sender::new(false),
         })
     }
@@ -139,6 +142,7 @@ impl Agent {
             training: attempt.as_ref().map_or(TrainingState::Idle, |attempt| attempt.state()),
             last_event: attempt.as_ref().map_or(0, |attempt| attempt.journal().last()),
             log_bytes: attempt.as_ref().map_or(0, |attempt| attempt.output().bytes()),
+            self_removal: SelfRemovalProof::None,
         }
     }
 
@@ -174,6 +178,7 @@ impl Agent {
             old.abandon().await;
         }
         start.check(&self.layout)?;
+        self.machine_ends_in(start.machine_ends_s.map_or(Duration::MAX, Duration::from_secs));
         let attempt = Attempt::begin(self, start)?;
         self.attempt.send_replace(Some(attempt));
         Ok(self.state())
@@ -226,11 +231,19 @@ impl Agent {
         }
     }
 
+    /// The machine has to be gone that long from now; a time that no clock reaches: never.
+    pub(crate) fn machine_ends_in(&self, ends: Duration) {
+        *lock(&self.machine_ends) = Instant::now().checked_add(ends);
+    }
+
     /// What follows from silence. Runs until the agent leaves.
     pub(super) async fn mind_limits(self: Arc<Self>) {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             let silence = lock(&self.quiet_from).elapsed();
+            if lock(&self.machine_ends).is_some_and(|at| at <= Instant::now()) {
+                self.leaving.send_replace(true);
+            }
             let Some(attempt) = self.current() else {
                 if silence > IDLE_LEAVES_AFTER {
                     self.leaving.send_replace(true);

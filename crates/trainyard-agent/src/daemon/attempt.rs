@@ -35,6 +35,7 @@ pub(crate) struct Start {
     pub(crate) inputs: Vec<HandOver>,
     pub(crate) resume_from: Option<String>,
     pub(crate) deadline_s: Option<u64>,
+    pub(crate) machine_ends_s: Option<u64>,
     pub(crate) gpus: Option<Vec<u32>>,
 }
 
@@ -49,6 +50,7 @@ impl From<StartBody> for Start {
             inputs: body.inputs,
             resume_from: body.resume_from,
             deadline_s: body.deadline_s,
+            machine_ends_s: body.machine_ends_s,
             gpus: body.gpus,
         }
     }

@@ -71,6 +71,9 @@ pub(super) async fn route(agent: &Arc<Agent>, head: &Parts, body: Bytes) -> Resu
             if let Some(deadline) = body.deadline_ms {
                 agent.attempt()?.extend(Duration::from_millis(deadline));
             }
+            if let Some(ends) = body.machine_ends_ms {
+                agent.machine_ends_in(Duration::from_millis(ends));
+            }
             nothing()
         }
         (&Method::POST, "release") => agent.release().await.and_then(|()| nothing()),

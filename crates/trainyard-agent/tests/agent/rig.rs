@@ -211,6 +211,7 @@ pub(crate) fn command(words: &[&str]) -> StartOrder {
         inputs: Vec::new(),
         resume_from: None,
         deadline_s: None,
+        machine_ends_s: None,
         gpus: None,
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use trainyard_connector::{
-    ConnectorError, ErrorKind as Kind, HandOver, InputSource, StartOrder, TrainingState,
+    ConnectorError, ErrorKind as Kind, HandOver, InputSource, Renewal, StartOrder, TrainingState,
 };
 use trainyard_domain::{
     Fact, Job, JobId, JobState, NotificationKind, Phase, Reason, Rental, Timestamp, Wish,
@@ -66,6 +66,7 @@ pub(super) async fn bring(
         inputs: inputs.into_iter().map(|(_, hand_over)| hand_over).collect(),
         resume_from: None,
         deadline_s: Some(job.limits().max_duration_s.saturating_sub(ran)),
+        machine_ends_s: None,
         gpus: core
             .provider_of(job)
             .zip(job.attempt())
@@ -264,7 +265,7 @@ pub(super) async fn tell_deadline(core: &Arc<Core>, stored: &StoredJob) {
         return;
     }
     let left = Duration::from_secs(limit.saturating_sub(job.ran_for_s(core.clock.now())));
-    match link.workload.renew(Duration::ZERO, Some(left)).await {
+    match link.workload.renew(&Renewal { deadline: Some(left), ..Renewal::default() }).await {
         Ok(()) => link.told_limit(limit),
         Err(error) => {
             tracing::debug!(job_id = %job.id(), error = %error, "the deadline could not be told; it is told again")

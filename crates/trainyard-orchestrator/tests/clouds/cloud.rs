@@ -9,8 +9,8 @@ use bytes::Bytes;
 use trainyard_connector::{
     AgentEvent, AgentEventBody, AgentGreeting, Arch, Capabilities, CheckpointInfo, Connector, ConnectorError,
     ConnectorInfo, ErrorKind, EventBatch, InputSource, MachineLog, MachineObservation, MachinePhase,
-    Manifest, Offer, Placement, ProvisionOrder, StartOrder, Stock, Termination, TrainingState, Workload,
-    WorkloadState,
+    Manifest, Offer, Placement, ProvisionOrder, Renewal, SelfRemovalProof, StartOrder, Stock, Termination,
+    TrainingState, Workload, WorkloadState,
 };
 use trainyard_domain::{
     AttemptNumber, Exit, InstallationId, JobId, Money, OrderName, ProviderJobId, Resources, Timestamp,
@@ -245,7 +245,14 @@ impl Agent {
                 (Some((id.clone(), *n)), TrainingState::Exited { started_at: Some(*at), exit }, 2)
             }
         };
-        Ok(WorkloadState { boot_id: "boot".to_owned(), attempt, training, last_event, log_bytes: 0 })
+        Ok(WorkloadState {
+            boot_id: "boot".to_owned(),
+            attempt,
+            training,
+            last_event,
+            log_bytes: 0,
+            self_removal: SelfRemovalProof::None,
+        })
     }
 }
 
@@ -318,7 +325,7 @@ impl Workload for Agent {
         Ok(Vec::new())
     }
 
-    async fn renew(&self, _: Duration, _: Option<Duration>) -> Result<(), ConnectorError> {
+    async fn renew(&self, _: &Renewal) -> Result<(), ConnectorError> {
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use sha2::{Digest, Sha256 as Hasher};
 use tokio::sync::watch;
-use trainyard_connector::{Manifest, ManifestFile, TrainingState, WorkloadState};
+use trainyard_connector::{Manifest, ManifestFile, SelfRemovalProof, TrainingState, WorkloadState};
 use trainyard_domain::{AttemptNumber, JobId, Sha256, Timestamp};
 
 use super::Script;
@@ -69,6 +69,7 @@ impl Agent {
             last_event: attempt.as_ref().map_or(0, |attempt| attempt.story.last(now)),
             attempt: attempt.as_ref().map(|attempt| (attempt.job.clone(), attempt.number)),
             log_bytes: 0,
+            self_removal: SelfRemovalProof::None,
         }
     }
 

@@ -42,6 +42,7 @@ fn start_order() -> StartOrder {
         inputs: Vec::new(),
         resume_from: None,
         deadline_s: None,
+        machine_ends_s: None,
         gpus: None,
     }
 }

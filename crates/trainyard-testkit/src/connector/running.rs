@@ -21,6 +21,7 @@ pub(super) fn shell(script: &str) -> StartOrder {
         inputs: Vec::new(),
         resume_from: None,
         deadline_s: None,
+        machine_ends_s: None,
         gpus: None,
     }
 }

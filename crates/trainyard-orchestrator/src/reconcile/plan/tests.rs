@@ -1,6 +1,7 @@
 //! The plan as a table: a job, a wish, what was seen, and the one next step.
 
 use chrono::{DateTime, TimeDelta};
+use trainyard_connector::SelfRemovalProof;
 use trainyard_domain::{AttemptNumber, Command, Diagnosis, Fact, JobSpec, Rental};
 
 use super::*;
@@ -65,7 +66,14 @@ fn says(training: TrainingState, told: bool) -> Seen {
         _ => Some(("job".parse().unwrap(), AttemptNumber::FIRST)),
     };
     Seen::Says {
-        state: WorkloadState { boot_id: "b".to_owned(), attempt, training, last_event: 0, log_bytes: 0 },
+        state: WorkloadState {
+            boot_id: "b".to_owned(),
+            attempt,
+            training,
+            last_event: 0,
+            log_bytes: 0,
+            self_removal: SelfRemovalProof::None,
+        },
         told,
     }
 }
