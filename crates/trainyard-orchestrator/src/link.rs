@@ -11,6 +11,9 @@ use trainyard_domain::{Job, Rental};
 use crate::bells::lock;
 use crate::core::Core;
 
+/// The longest time between two judgements that counts as having been awake: more than the slowest pace of looks.
+const AWAKE_MAX: Duration = Duration::from_secs(30);
+
 /// How long somebody has been silent, as far as that is their silence and not ours.
 #[derive(Debug)]
 pub(crate) struct Silence {
@@ -26,11 +29,15 @@ impl Default for Silence {
 }
 
 impl Silence {
-    /// The silence by now. What has passed since the last judgement is added where it counts.
+    /// The silence by now. What has passed since the last judgement is added where it counts, but never more than a
+    /// few looks' worth: whoever did not judge for longer slept, and that was not the agent's silence.
     pub(crate) fn judge(&mut self, counts: bool) -> Duration {
-        let now = Instant::now();
+        self.judge_at(Instant::now(), counts)
+    }
+
+    fn judge_at(&mut self, now: Instant, counts: bool) -> Duration {
         if counts {
-            self.counted += now - self.judged;
+            self.counted += (now - self.judged).min(AWAKE_MAX);
         }
         self.judged = now;
         self.counted
@@ -128,5 +135,19 @@ impl Link {
 impl Drop for Link {
     fn drop(&mut self) {
         self.unfollow();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hours_in_which_nobody_looked_are_not_the_agents_silence() {
+        let mut silence = Silence::default();
+        let (looked, second) = (silence.judged + Duration::from_secs(8 * 3600), Duration::from_secs(1));
+        assert_eq!(silence.judge_at(looked, true), AWAKE_MAX);
+        assert_eq!(silence.judge_at(looked + second, false), AWAKE_MAX);
+        assert_eq!(silence.judge_at(looked + 2 * second, true), AWAKE_MAX + second);
     }
 }
