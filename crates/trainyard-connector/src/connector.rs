@@ -86,6 +86,20 @@ pub trait Connector: Debug + Send + Sync + 'static {
         Err(unsupported("has no SSH"))
     }
 
+    /// What lies in the account beside machines and bears this installation's mark: logins at image registries, SSH
+    /// keys, secrets, volumes. Every page, or an error. What the installation needs for good (its one SSH key) is not
+    /// among them. The default has none.
+    async fn list_leftovers(&self, owner: &InstallationId) -> Result<Vec<Leftover>, ConnectorError> {
+        let _ = owner;
+        Ok(Vec::new())
+    }
+
+    /// Removes one of these. Twice is as good as once. The default is `Unsupported`.
+    async fn remove_leftover(&self, leftover: &Leftover) -> Result<(), ConnectorError> {
+        let _ = leftover;
+        Err(unsupported("leaves nothing in an account"))
+    }
+
     /// What was noticed about a machine since the last asking and belongs in its job's history (another host key
     /// answered, for one). Each is given once. The default has none.
     fn remarks(&self, order: &OrderName) -> Vec<String> {
@@ -239,6 +253,44 @@ pub enum MachinePhase {
     Gone,
     /// The vendor used a word we do not know; kept as it is.
     Unknown(String),
+}
+
+/// Something of ours in an account that is no machine.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Leftover {
+    /// What it is.
+    pub kind: LeftoverKind,
+    /// The vendor's id of it; opaque.
+    pub id: String,
+    /// What it is called there.
+    pub name: String,
+    /// The order that it was made for; none where it was made for the installation as it once was.
+    pub order: Option<OrderName>,
+}
+
+/// What lies in an account beside machines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LeftoverKind {
+    /// A login at an image registry.
+    RegistryLogin,
+    /// An SSH key.
+    SshKey,
+    /// A stored secret or an API key.
+    Secret,
+    /// A disk of its own.
+    Volume,
+}
+
+impl LeftoverKind {
+    /// The word for a person.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            LeftoverKind::RegistryLogin => "a login at an image registry",
+            LeftoverKind::SshKey => "an SSH key",
+            LeftoverKind::Secret => "a secret",
+            LeftoverKind::Volume => "a volume",
+        }
+    }
 }
 
 /// A piece of a vendor's own log of a machine.

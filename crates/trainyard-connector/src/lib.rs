@@ -20,14 +20,14 @@ pub mod ssh;
 mod workload;
 
 pub use connector::{
-    Account, Capabilities, Connector, ConnectorInfo, MachineLog, MachineObservation, MachinePhase, Placement,
-    ProvisionOrder, RegistryLogin, SshTarget, Termination, Vacancy,
+    Account, Capabilities, Connector, ConnectorInfo, Leftover, LeftoverKind, MachineLog, MachineObservation,
+    MachinePhase, Placement, ProvisionOrder, RegistryLogin, SshTarget, Termination, Vacancy,
 };
 pub use error::{ConnectorError, Effect, ErrorKind};
 pub use lease::{BadHttpCall, HttpCall, SelfRemoval};
 pub use offer::{Arch, OFFERS_MAX, Offer, Stock};
 pub use workload::{
     AgentEvent, AgentEventBody, AgentGreeting, CheckpointInfo, EXEC_WITHIN_MAX, EventBatch, ExecOrder,
-    ExecOutput, HandOver, HandOverPurpose, InputSource, Manifest, ManifestFile, Renewal, SelfRemovalProof,
-    SetupPhase, StartOrder, TrainingState, Workload, WorkloadState,
+    ExecOutput, HandOver, HandOverPurpose, InputSource, KeptJob, Manifest, ManifestFile, Renewal,
+    SelfRemovalProof, SetupPhase, StartOrder, TrainingState, Workload, WorkloadState,
 };

@@ -21,6 +21,12 @@ pub trait Workload: Debug + Send + Sync {
     /// The agent's unsigned greeting: which boot of it answers, and its clock.
     async fn greet(&self) -> Result<AgentGreeting, ConnectorError>;
 
+    /// The job that this agent was told to start, as it keeps it; none where it was told nothing yet. By this a job is
+    /// rebuilt whose record here is lost. The default is `Unsupported`.
+    async fn job(&self) -> Result<Option<KeptJob>, ConnectorError> {
+        Err(ConnectorError::refused(crate::ErrorKind::Unsupported, "this agent does not tell its job"))
+    }
+
     /// How the training is.
     async fn state(&self) -> Result<WorkloadState, ConnectorError>;
 
@@ -84,6 +90,19 @@ pub struct AgentGreeting {
     pub version: String,
     /// The order it was started for.
     pub order: String,
+}
+
+/// What an agent keeps of the job that it was told to start. It holds no secret.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KeptJob {
+    /// The job.
+    pub job_id: JobId,
+    /// The attempt.
+    pub attempt: AttemptNumber,
+    /// The specification as it came with the start.
+    pub spec: trainyard_domain::JobSpec,
+    /// When it was told to start, by the agent's clock.
+    pub accepted_at: Timestamp,
 }
 
 /// How the training on a machine is.

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use trainyard_connector::Connector;
 use trainyard_domain::{InstallationId, Timestamp};
-use trainyard_storage::{DiskArtifacts, InputFiles, LogFiles, Storage};
+use trainyard_storage::{DiskArtifacts, Fence, InputFiles, LogFiles, Storage};
 
 use crate::bells::lock;
 use crate::core::{Core, Provider};
@@ -115,6 +115,11 @@ impl Orchestrator {
     /// The limits in force.
     pub fn policy(&self) -> &Policy {
         &self.core.policy
+    }
+
+    /// The fence under which this process writes.
+    pub fn fence(&self) -> Fence {
+        self.core.storage.fence()
     }
 
     /// Whether a small write goes through.

@@ -43,6 +43,18 @@ pub struct Commit {
     pub machines: Vec<Machine>,
     /// When the job wants to be looked at next; none takes it out of the queue.
     pub due: Option<Timestamp>,
+    /// The `Idempotency-Key` of the request that asks for this change: noted in the same transaction.
+    pub key: Option<KeyMark>,
+}
+
+/// What a key's row shall be once the change that was asked for under it is made, written with that change or not at
+/// all: a request that comes again finds either nothing done or what was done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyMark {
+    /// The key.
+    pub key: String,
+    /// Without a status, as the answer is still to be given, and with the job that was made or changed.
+    pub answer: IdempotentAnswer,
 }
 
 /// What a commit gave.
@@ -203,6 +215,10 @@ pub struct IdempotentAnswer {
     pub location: Option<String>,
     /// When the key was first used.
     pub created_at: Timestamp,
+    /// The job that the request made or changed, from the transaction of that change on.
+    pub job: Option<JobId>,
+    /// The fence of the process that works on it, or did.
+    pub fence: Fence,
 }
 
 /// Storage failed; nothing of the call was written.

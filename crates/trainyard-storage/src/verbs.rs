@@ -8,7 +8,7 @@ use trainyard_domain::{
 
 use crate::{
     Appended, Commit, CommitError, Committed, CreateError, EventPage, Fence, IdempotentAnswer, JobFilter,
-    JobPage, ListPage, MetricQuery, SealedSecret, StorageError, StoredJob, Telemetry, TelemetryItem,
+    JobPage, KeyMark, ListPage, MetricQuery, SealedSecret, StorageError, StoredJob, Telemetry, TelemetryItem,
     TokenRecord,
 };
 
@@ -21,7 +21,17 @@ pub trait Storage: std::fmt::Debug + Send + Sync + 'static {
     fn fence(&self) -> Fence;
 
     /// Stores a new job at version 1 with its first events. Fifty at once with one id: exactly one succeeds.
-    async fn create(&self, job: &Job, events: &[NewEvent]) -> Result<StoredJob, CreateError>;
+    async fn create(&self, job: &Job, events: &[NewEvent]) -> Result<StoredJob, CreateError> {
+        self.create_under(job, events, None).await
+    }
+
+    /// The same under an `Idempotency-Key`: job and key are written in one transaction.
+    async fn create_under(
+        &self,
+        job: &Job,
+        events: &[NewEvent],
+        key: Option<&KeyMark>,
+    ) -> Result<StoredJob, CreateError>;
 
     /// The job with its counters.
     async fn load(&self, id: &JobId) -> Result<Option<StoredJob>, StorageError>;
@@ -111,7 +121,9 @@ pub trait Storage: std::fmt::Debug + Send + Sync + 'static {
     async fn delete_token(&self, id: &str) -> Result<bool, StorageError>;
 
     /// Takes an idempotency key, or says what it was used for. Of many at once exactly one gets `None`. Keys older
-    /// than `expired_before` count as never used.
+    /// than `expired_before` count as never used, and so do those that an older process took and did nothing under.
+    /// One under which an older process changed a job and did not answer is taken over too: the answer tells the job
+    /// and that process's fence, once.
     async fn begin_idempotent(
         &self,
         key: &str,
@@ -121,6 +133,12 @@ pub trait Storage: std::fmt::Debug + Send + Sync + 'static {
 
     /// Stores the answer of a key; an answer without a status gives the key back.
     async fn finish_idempotent(&self, key: &str, answer: &IdempotentAnswer) -> Result<(), StorageError>;
+
+    /// A number that this directory remembers under a name; none where it was never set.
+    async fn note(&self, name: &str) -> Result<Option<i64>, StorageError>;
+
+    /// Sets or replaces a number to remember. Names are 1 to 64 of `[a-z0-9_]`.
+    async fn put_note(&self, name: &str, value: i64) -> Result<(), StorageError>;
 
     /// Whether a small write goes through: the ground of `/readyz`.
     async fn probe(&self) -> Result<(), StorageError>;

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use tokio::time::{Instant, timeout};
 use trainyard_agent::{AgentClient, SupplyError, TlsIdentity};
 use trainyard_connector::{
-    AgentGreeting, Arch, CheckpointInfo, ConnectorError, ErrorKind, EventBatch, InputSource, Manifest,
-    Renewal, StartOrder, Workload, WorkloadState,
+    AgentGreeting, Arch, CheckpointInfo, ConnectorError, ErrorKind, EventBatch, InputSource, KeptJob,
+    Manifest, Renewal, StartOrder, Workload, WorkloadState,
 };
 use trainyard_domain::OrderName;
 
@@ -100,6 +100,10 @@ fn not_yet() -> ConnectorError {
 impl Workload for MappedWorkload {
     async fn greet(&self) -> Result<AgentGreeting, ConnectorError> {
         self.heed(self.client().await?.greet().await)
+    }
+
+    async fn job(&self) -> Result<Option<KeptJob>, ConnectorError> {
+        self.heed(self.client().await?.job().await)
     }
 
     async fn state(&self) -> Result<WorkloadState, ConnectorError> {

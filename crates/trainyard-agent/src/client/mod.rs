@@ -20,7 +20,7 @@ use serde::de::DeserializeOwned;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use trainyard_connector::{
     AgentGreeting, Arch, CheckpointInfo, ConnectorError, EXEC_WITHIN_MAX, ErrorKind, EventBatch, ExecOrder,
-    ExecOutput, InputSource, Manifest, Renewal, StartOrder, Workload, WorkloadState,
+    ExecOutput, InputSource, KeptJob, Manifest, Renewal, StartOrder, Workload, WorkloadState,
 };
 use trainyard_domain::OrderName;
 
@@ -127,6 +127,10 @@ impl Workload for AgentClient {
 
     async fn state(&self) -> Result<WorkloadState, ConnectorError> {
         self.get("/v1/state", STATE).await
+    }
+
+    async fn job(&self) -> Result<Option<KeptJob>, ConnectorError> {
+        self.get("/v1/job", QUICK).await
     }
 
     async fn put_input(&self, input: &InputSource) -> Result<(), ConnectorError> {

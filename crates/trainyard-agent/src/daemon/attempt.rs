@@ -8,7 +8,7 @@ use std::time::Duration;
 use hyper::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::{mpsc, oneshot, watch};
-use trainyard_connector::{HandOver, HandOverPurpose, Manifest, TrainingState};
+use trainyard_connector::{HandOver, HandOverPurpose, KeptJob, Manifest, TrainingState};
 use trainyard_domain::{AttemptNumber, JobId, JobSpec, Limits, SecretName};
 
 use super::agent::Agent;
@@ -135,9 +135,7 @@ pub(crate) type Made = Option<Result<Arc<Manifest>, String>>;
 
 /// One attempt.
 pub(crate) struct Attempt {
-    job: JobId,
-    number: AttemptNumber,
-    limits: Limits,
+    kept: KeptJob,
     journal: Arc<Journal>,
     output: Arc<Output>,
     sources: Arc<Sources>,
@@ -154,8 +152,8 @@ pub(crate) struct Attempt {
 impl std::fmt::Debug for Attempt {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Attempt")
-            .field("job", &self.job)
-            .field("number", &self.number)
+            .field("job", &self.kept.job_id)
+            .field("number", &self.kept.attempt)
             .finish_non_exhaustive()
     }
 }
@@ -173,9 +171,12 @@ impl Attempt {
         let sources = Sources::begin(layout, &start, Arc::clone(&journal)).map_err(broken)?;
         let (asks, asked) = mpsc::channel(ASKS);
         let attempt = Arc::new(Attempt {
-            job: start.job_id.clone(),
-            number: start.attempt,
-            limits: start.spec.limits.clone(),
+            kept: KeptJob {
+                job_id: start.job_id.clone(),
+                attempt: start.attempt,
+                spec: start.spec.clone(),
+                accepted_at: crate::clock::now(),
+            },
             journal,
             output: Arc::new(output),
             sources: Arc::new(sources),
@@ -192,15 +193,20 @@ impl Attempt {
     }
 
     pub(crate) fn job(&self) -> &JobId {
-        &self.job
+        &self.kept.job_id
     }
 
     pub(crate) fn number(&self) -> AttemptNumber {
-        self.number
+        self.kept.attempt
     }
 
     pub(crate) fn limits(&self) -> &Limits {
-        &self.limits
+        &self.kept.spec.limits
+    }
+
+    /// What a job is rebuilt from whose record at the orchestrator is lost.
+    pub(crate) fn kept(&self) -> &KeptJob {
+        &self.kept
     }
 
     pub(crate) fn journal(&self) -> &Arc<Journal> {

@@ -49,6 +49,7 @@ pub(super) async fn route(agent: &Arc<Agent>, head: &Parts, body: Bytes) -> Resu
             let body: StartBody = parse(&body)?;
             json(&agent.start(Start::from(body)).await?)
         }
+        (&Method::GET, "job") => json(&agent.current().map(|attempt| attempt.kept().clone())),
         (&Method::GET, "events") => events(agent, &query).await,
         (&Method::GET, "log") => log(agent, &query).await,
         (&Method::POST, "stop") => {

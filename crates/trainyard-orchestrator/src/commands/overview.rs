@@ -50,7 +50,15 @@ impl Orchestrator {
         request: Sha256,
     ) -> Result<Option<IdempotentAnswer>, Error> {
         let now = self.now();
-        let answer = IdempotentAnswer { request, status: None, body: None, location: None, created_at: now };
+        let answer = IdempotentAnswer {
+            request,
+            status: None,
+            body: None,
+            location: None,
+            created_at: now,
+            job: None,
+            fence: self.core.storage.fence(),
+        };
         Ok(self.core.storage.begin_idempotent(key, &answer, now - self.core.policy.idempotency_kept).await?)
     }
 

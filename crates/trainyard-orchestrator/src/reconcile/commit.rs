@@ -7,7 +7,7 @@ use trainyard_domain::{
     AttemptNumber, EventBody, Fact, IllegalTransition, Job, Machine, NewEvent, Notification,
     NotificationKind, Phase, Status, Timestamp, Wish,
 };
-use trainyard_storage::{Commit, StoredJob};
+use trainyard_storage::{Commit, KeyMark, StoredJob};
 
 use crate::core::Core;
 use crate::{Error, ErrorKind};
@@ -21,6 +21,8 @@ pub(crate) struct Draft {
     pub(crate) now: Timestamp,
     notifications: Vec<(Option<AttemptNumber>, Notification)>,
     machines: Vec<Machine>,
+    /// The key of the request that asks for it, where one does.
+    pub(crate) key: Option<KeyMark>,
 }
 
 /// A job that is not at rest is looked at again after this even if every bell and the queue itself were lost.
@@ -34,7 +36,7 @@ impl Draft {
 
     fn from(job: &Job, version: u64, now: Timestamp) -> Draft {
         let (notifications, machines) = (Vec::new(), Vec::new());
-        Draft { before: job.status(), job: job.clone(), version, now, notifications, machines }
+        Draft { before: job.status(), job: job.clone(), version, now, notifications, machines, key: None }
     }
 
     pub(crate) fn apply(&mut self, fact: &Fact) -> Result<(), Error> {
@@ -103,6 +105,7 @@ impl Draft {
             events,
             machines: self.machines,
             due,
+            key: self.key,
         };
         let committed = core.storage.commit(commit).await?;
         core.bells.ring(self.job.id());

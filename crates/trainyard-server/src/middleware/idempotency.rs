@@ -144,6 +144,8 @@ impl Claim {
             body: None,
             location: None,
             created_at: self.state.orchestrator.now(),
+            job: None,
+            fence: self.state.orchestrator.fence(),
         }
     }
 }

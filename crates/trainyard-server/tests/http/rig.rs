@@ -113,6 +113,7 @@ impl Rig {
             events: vec![event],
             machines: Vec::new(),
             due: None,
+            key: None,
         };
         self.storage.commit(commit).await.unwrap();
     }

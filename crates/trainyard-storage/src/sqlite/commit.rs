@@ -6,10 +6,11 @@ use trainyard_domain::{JobId, Seq};
 
 use super::codec::{count, failed, get, int, json, limit, nanos};
 use super::create::{Columns, facts, only_facts};
+use super::keys::mark_key;
 use super::machines::{MachineRow, put_machine};
 use super::writer::Change;
 use super::{SqliteStorage, StorageError};
-use crate::{Commit, CommitError, Committed, Fence};
+use crate::{Commit, CommitError, Committed, Fence, KeyMark};
 
 struct Update {
     id: JobId,
@@ -20,6 +21,7 @@ struct Update {
     facts: String,
     facts_len: i64,
     machines: Vec<MachineRow>,
+    key: Option<KeyMark>,
 }
 
 /// The second statement does nothing where the first did nothing: `changes()` is then 0.
@@ -66,6 +68,9 @@ impl Change for Update {
         for machine in &self.machines {
             put_machine(conn, machine).await?;
         }
+        if let Some(mark) = &self.key {
+            mark_key(conn, mark).await?;
+        }
         Ok(Ok(Committed { version: count(self.version) + 1, seq }))
     }
 }
@@ -111,6 +116,7 @@ impl SqliteStorage {
             facts: facts(&commit.events)?,
             facts_len: limit(commit.events.len()),
             machines: machines?,
+            key: commit.key,
         };
         self.writer.write(change).await?
     }

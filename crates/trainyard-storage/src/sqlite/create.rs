@@ -5,9 +5,10 @@ use sqlx::SqliteConnection;
 use trainyard_domain::{Claim, Job, NewEvent, Seq, Wish};
 
 use super::codec::{failed, int, json, limit, nanos};
+use super::keys::mark_key;
 use super::writer::Change;
 use super::{SqliteStorage, StorageError};
-use crate::{CreateError, Fence, StoredJob};
+use crate::{CreateError, Fence, KeyMark, StoredJob};
 
 /// What of a job stands in columns of its own.
 #[derive(Debug)]
@@ -72,6 +73,7 @@ struct Create {
     fence: i64,
     facts: String,
     facts_len: i64,
+    key: Option<KeyMark>,
 }
 
 /// The second statement does nothing where the first did nothing: `changes()` is then 0.
@@ -113,15 +115,23 @@ impl Change for Create {
             .bind(columns.body.as_str())
             .bind(self.spec.as_str())
             .bind(self.facts.as_str())
-            .fetch_all(conn)
+            .fetch_all(&mut *conn)
             .await
             .map_err(failed("creating a job"))?;
+        if let Some(mark) = self.key.as_ref().filter(|_| !rows.is_empty()) {
+            mark_key(conn, mark).await?;
+        }
         Ok(!rows.is_empty())
     }
 }
 
 impl SqliteStorage {
-    pub(super) async fn create_job(&self, job: &Job, events: &[NewEvent]) -> Result<StoredJob, CreateError> {
+    pub(super) async fn create_job(
+        &self,
+        job: &Job,
+        events: &[NewEvent],
+        key: Option<&KeyMark>,
+    ) -> Result<StoredJob, CreateError> {
         only_facts(events)?;
         let Fence(fence) = self.fence;
         let change = Create {
@@ -133,6 +143,7 @@ impl SqliteStorage {
             fence: int(fence),
             facts: facts(events)?,
             facts_len: limit(events.len()),
+            key: key.cloned(),
         };
         if !self.writer.write(change).await? {
             return Err(CreateError::Exists(job.id().clone()));

@@ -5,24 +5,34 @@ use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 use trainyard_domain::{SecretName, Sha256, Timestamp};
 
-use super::codec::{failed, get, moment, nanos, word};
+use super::codec::{count, failed, get, int, moment, nanos, word};
 use super::writer::Change;
 use super::{SqliteStorage, StorageError};
-use crate::{IdempotentAnswer, SealedSecret, TokenRecord};
+use crate::{Fence, IdempotentAnswer, KeyMark, SealedSecret, TokenRecord};
 
 /// Old keys cleared away with each new one: more than one, so that they never pile up.
 const CLEAR: &str = "
 DELETE FROM idempotency WHERE key IN (SELECT key FROM idempotency WHERE created_at < $1 LIMIT 16)";
 
+/// A key that an older process took and changed nothing under is free.
 const BEGIN: &str = "
-INSERT INTO idempotency (key, request, status, body, location, created_at) VALUES ($1, $2, $3, $4, $5, $6)
-ON CONFLICT (key) DO UPDATE SET request = $2, status = $3, body = $4, location = $5, created_at = $6
-    WHERE created_at < $7
+INSERT INTO idempotency (key, request, status, body, location, created_at, job, fence)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+ON CONFLICT (key) DO UPDATE
+    SET request = $2, status = $3, body = $4, location = $5, created_at = $6, job = $7, fence = $8
+    WHERE created_at < $9 OR (status IS NULL AND job IS NULL AND fence < $8)
 RETURNING 1";
 
+/// A key under which an older process changed a job and gave no answer gets another holder.
+const TAKE_OVER: &str = "
+UPDATE idempotency SET fence = $2
+    WHERE key = $1 AND status IS NULL AND job IS NOT NULL AND fence < $2 AND request = $3";
+
 const FINISH: &str = "
-INSERT INTO idempotency (key, request, status, body, location, created_at) VALUES ($1, $2, $3, $4, $5, $6)
-ON CONFLICT (key) DO UPDATE SET request = $2, status = $3, body = $4, location = $5, created_at = $6";
+INSERT INTO idempotency (key, request, status, body, location, created_at, job, fence)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+ON CONFLICT (key) DO UPDATE
+    SET request = $2, status = $3, body = $4, location = $5, created_at = $6, job = $7, fence = $8";
 
 fn digest(row: &SqliteRow, column: usize) -> Result<Sha256, StorageError> {
     let bytes: &[u8] = get(row, column)?;
@@ -39,7 +49,15 @@ fn answer(row: &SqliteRow) -> Result<IdempotentAnswer, StorageError> {
         body: get(row, 2)?,
         location: get(row, 3)?,
         created_at: moment(get(row, 4)?),
+        job: get::<Option<&str>>(row, 5)?.map(|id| word("a job's id", id)).transpose()?,
+        fence: Fence(count(get(row, 6)?)),
     })
+}
+
+/// Writes what a key's row shall be, within the transaction of the change that was asked for under it.
+pub(super) async fn mark_key(conn: &mut SqliteConnection, mark: &KeyMark) -> Result<(), StorageError> {
+    let marked = bind_answer(sqlx::query(FINISH), &mark.key, &mark.answer).execute(conn).await;
+    marked.map(|_| ()).map_err(failed("noting an idempotency key"))
 }
 
 struct PutSecret(SealedSecret);
@@ -116,9 +134,18 @@ impl Change for Begin {
         if begun.fetch_optional(&mut *conn).await.map_err(failed(doing))?.is_some() {
             return Ok(None);
         }
-        let used = "SELECT request, status, body, location, created_at FROM idempotency WHERE key = $1";
-        let row = sqlx::query(used).bind(self.key.as_str()).fetch_one(conn).await.map_err(failed(doing))?;
-        answer(&row).map(Some)
+        let used =
+            "SELECT request, status, body, location, created_at, job, fence FROM idempotency WHERE key = $1";
+        let row = sqlx::query(used).bind(self.key.as_str()).fetch_one(&mut *conn).await;
+        let before = answer(&row.map_err(failed(doing))?)?;
+        let taken = sqlx::query(TAKE_OVER)
+            .bind(self.key.as_str())
+            .bind(int(self.answer.fence.0))
+            .bind(self.answer.request.as_bytes().as_slice())
+            .execute(conn)
+            .await;
+        taken.map_err(failed(doing))?;
+        Ok(Some(before))
     }
 }
 
@@ -152,6 +179,25 @@ fn bind_answer<'q>(query: Query<'q>, key: &'q str, answer: &'q IdempotentAnswer)
         .bind(answer.body.as_deref())
         .bind(answer.location.as_deref())
         .bind(nanos(answer.created_at))
+        .bind(answer.job.as_ref().map(|job| job.as_str()))
+        .bind(int(answer.fence.0))
+}
+
+struct PutNote {
+    name: String,
+    value: i64,
+}
+
+#[async_trait]
+impl Change for PutNote {
+    type Out = ();
+
+    async fn run(&self, conn: &mut SqliteConnection) -> Result<(), StorageError> {
+        let sql =
+            "INSERT INTO notes (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = $2";
+        let put = sqlx::query(sql).bind(self.name.as_str()).bind(self.value).execute(conn).await;
+        put.map(|_| ()).map_err(failed("remembering a number"))
+    }
 }
 
 /// Writes one small row.
@@ -237,6 +283,21 @@ impl SqliteStorage {
 
     pub(super) async fn finish_key(&self, key: &str, answer: &IdempotentAnswer) -> Result<(), StorageError> {
         self.writer.write(Finish { key: key.to_owned(), answer: answer.clone() }).await
+    }
+
+    pub(super) async fn one_note(&self, name: &str) -> Result<Option<i64>, StorageError> {
+        let mut reader = self.reader().await?;
+        let row = sqlx::query("SELECT value FROM notes WHERE name = $1").bind(name);
+        let row = row.fetch_optional(reader.conn()).await.map_err(failed("reading a number"))?;
+        row.map(|row| get(&row, 0)).transpose()
+    }
+
+    pub(super) async fn set_note(&self, name: &str, value: i64) -> Result<(), StorageError> {
+        let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+        if !(1..=64).contains(&name.len()) || !name.bytes().all(fits) {
+            return Err(StorageError::Misuse("a remembered number has a name of 1 to 64 of `[a-z0-9_]`"));
+        }
+        self.writer.write(PutNote { name: name.to_owned(), value }).await
     }
 
     pub(super) async fn probe_write(&self) -> Result<(), StorageError> {

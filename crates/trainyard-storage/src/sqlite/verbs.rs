@@ -9,8 +9,8 @@ use trainyard_domain::{
 use super::SqliteStorage;
 use crate::{
     Appended, Commit, CommitError, Committed, CreateError, EventPage, Fence, IdempotentAnswer, JobFilter,
-    JobPage, ListPage, MetricQuery, SealedSecret, Storage, StorageError, StoredJob, Telemetry, TelemetryItem,
-    TokenRecord,
+    JobPage, KeyMark, ListPage, MetricQuery, SealedSecret, Storage, StorageError, StoredJob, Telemetry,
+    TelemetryItem, TokenRecord,
 };
 
 #[async_trait]
@@ -19,8 +19,13 @@ impl Storage for SqliteStorage {
         self.fence
     }
 
-    async fn create(&self, job: &Job, events: &[NewEvent]) -> Result<StoredJob, CreateError> {
-        self.create_job(job, events).await
+    async fn create_under(
+        &self,
+        job: &Job,
+        events: &[NewEvent],
+        key: Option<&KeyMark>,
+    ) -> Result<StoredJob, CreateError> {
+        self.create_job(job, events, key).await
     }
 
     async fn load(&self, id: &JobId) -> Result<Option<StoredJob>, StorageError> {
@@ -135,6 +140,14 @@ impl Storage for SqliteStorage {
 
     async fn finish_idempotent(&self, key: &str, answer: &IdempotentAnswer) -> Result<(), StorageError> {
         self.finish_key(key, answer).await
+    }
+
+    async fn note(&self, name: &str) -> Result<Option<i64>, StorageError> {
+        self.one_note(name).await
+    }
+
+    async fn put_note(&self, name: &str, value: i64) -> Result<(), StorageError> {
+        self.set_note(name, value).await
     }
 
     async fn probe(&self) -> Result<(), StorageError> {

@@ -40,6 +40,7 @@ async fn write_for_ever(storage: &SqliteStorage, name: &str) {
             events: vec![note(n), note(n)],
             machines: Vec::new(),
             due: None,
+            key: None,
         };
         let committed = storage.commit(commit).await.expect("a commit");
         println!("ack {name} {}", committed.seq.0);

@@ -58,6 +58,7 @@ pub(super) fn commit(stored: &StoredJob, storage: &dyn Storage) -> Commit {
         events: Vec::new(),
         machines: Vec::new(),
         due: None,
+        key: None,
     }
 }
 

@@ -94,6 +94,11 @@ pub fn cases() -> Vec<Case> {
         case!(keys::tokens, "tokens are added, listed oldest first and revoked"),
         case!(keys::idempotency_race, "of many requests with one key exactly one does the work"),
         case!(keys::idempotency_answer, "a key gives its answer again until it expires or is given back"),
+        case!(
+            keys::key_with_change,
+            "a key is noted with the change that was asked for under it, or not at all"
+        ),
+        case!(keys::notes, "numbers are remembered by name"),
         case!(lifecycle::dropped_futures, "a dropped future leaves its change whole or not made"),
         case!(lifecycle::restart, "everything is there after a restart, under a larger fence"),
         case!(lifecycle::close, "after closing every call says that storage is closed"),
@@ -124,7 +129,7 @@ macro_rules! storage_conformance {
             paging, expiry, notifications,
             stable_while_creating, totals, labels,
             due_order, waiting_order, ended_before,
-            secrets, tokens, idempotency_race, idempotency_answer,
+            secrets, tokens, idempotency_race, idempotency_answer, key_with_change, notes,
             dropped_futures, restart, close, probe);
     };
     (@each $harness:expr; $($name:ident),*) => {
