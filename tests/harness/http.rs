@@ -70,9 +70,13 @@ impl Http {
     /// # Panics
     /// If the server does not take it.
     pub fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(&self.address).expect("the server takes connections");
-        stream.set_read_timeout(Some(SILENCE_MAX)).expect("a limit");
-        stream
+        self.try_connect().expect("the server takes connections")
+    }
+
+    fn try_connect(&self) -> io::Result<TcpStream> {
+        let stream = TcpStream::connect(&self.address)?;
+        stream.set_read_timeout(Some(SILENCE_MAX))?;
+        Ok(stream)
     }
 }
 
@@ -111,13 +115,21 @@ impl Call {
     /// # Panics
     /// If there is no answer that is HTTP.
     pub fn send(self) -> Answer {
+        self.attempt().expect("a whole answer")
+    }
+
+    /// Sends it and reads the whole answer, where a server is there to give it.
+    ///
+    /// # Errors
+    /// Nobody listens, or the connection broke before the answer was whole: whether it was done is not known.
+    pub fn attempt(self) -> io::Result<Answer> {
         let is_head = self.line.starts_with("HEAD ");
-        let mut open = self.open();
+        let mut open = self.try_open()?;
         let mut body = Vec::new();
         if !is_head {
-            open.read_to_end(&mut body).expect("a whole body");
+            open.read_to_end(&mut body)?;
         }
-        Answer { status: open.status, headers: open.headers, body }
+        Ok(Answer { status: open.status, headers: open.headers, body })
     }
 
     /// Sends it as a request to speak another protocol on this connection.
@@ -131,7 +143,11 @@ impl Call {
     /// # Panics
     /// If there is no answer that is HTTP.
     pub fn open(self) -> Open {
-        let mut stream = Http { address: self.address.clone(), token: None }.connect();
+        self.try_open().expect("the head of an answer")
+    }
+
+    fn try_open(self) -> io::Result<Open> {
+        let mut stream = Http { address: self.address.clone(), token: None }.try_connect()?;
         let mut head = format!("{}\r\n", self.line);
         if !self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
             head += &format!("Host: {}\r\n", self.address);
@@ -146,7 +162,7 @@ impl Call {
         bytes.extend(self.body.unwrap_or_default());
         // A server may answer before it has read everything, and say so by closing.
         let _ = stream.write_all(&bytes);
-        Open::read(stream)
+        Open::try_read(stream)
     }
 }
 
@@ -169,13 +185,20 @@ impl Open {
     /// # Panics
     /// If it is not HTTP.
     pub fn read(stream: TcpStream) -> Open {
+        Open::try_read(stream).expect("the head of an answer")
+    }
+
+    fn try_read(stream: TcpStream) -> io::Result<Open> {
         let mut reader = BufReader::new(stream);
-        let status = head_line(&mut reader);
+        let status = line(&mut reader)?;
+        if status.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed without an answer"));
+        }
         let code = status.split(' ').nth(1).and_then(|code| code.parse().ok());
         let code = code.unwrap_or_else(|| panic!("no status line: {status:?}"));
         let mut headers = Vec::new();
         loop {
-            let line = head_line(&mut reader);
+            let line = line(&mut reader)?;
             let Some((name, value)) = line.split_once(':') else { break };
             headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
         }
@@ -184,7 +207,7 @@ impl Open {
         let bare = matches!(code, 101 | 204 | 304);
         let length = find("content-length").and_then(|length| length.parse().ok());
         let left = if chunked || bare { Some(0) } else { length };
-        Open { status: code, headers, reader, left, chunked }
+        Ok(Open { status: code, headers, reader, left, chunked })
     }
 
     /// Reads the rest.
@@ -244,10 +267,6 @@ fn line(reader: &mut impl BufRead) -> io::Result<String> {
     let mut line = String::new();
     reader.read_line(&mut line)?;
     Ok(line.trim_end_matches(['\r', '\n']).to_owned())
-}
-
-fn head_line(reader: &mut impl BufRead) -> String {
-    line(reader).expect("the head of an answer")
 }
 
 /// A whole answer.
