@@ -40,6 +40,19 @@ pub trait Workload: Debug + Send + Sync {
     /// Numbered events after `after`; waits up to `wait` for the first one. In order, none missing, none twice.
     async fn events(&self, after: u64, wait: Duration) -> Result<EventBatch, ConnectorError>;
 
+    /// The same for a follower that need not hear of each point as it comes, so that many trainings are followed with few
+    /// questions: after the first event the answer waits up to `gather` for more. The start, phases and the end are
+    /// told at once. The default gathers nothing.
+    async fn events_gathered(
+        &self,
+        after: u64,
+        wait: Duration,
+        gather: Duration,
+    ) -> Result<EventBatch, ConnectorError> {
+        let _ = gather;
+        self.events(after, wait).await
+    }
+
     /// Bytes of the log from an offset, at most `limit`.
     async fn log(&self, offset: u64, limit: u32) -> Result<Bytes, ConnectorError>;
 
@@ -201,6 +214,19 @@ pub enum AgentEventBody {
     Checkpoint(CheckpointInfo),
     /// The training ended; no process of it is left. The last event of an attempt.
     Exited(Exit),
+}
+
+impl AgentEventBody {
+    /// Whether the orchestrator may have something to do because of it: it is told without waiting for more.
+    pub fn is_urgent(&self) -> bool {
+        match self {
+            AgentEventBody::Started | AgentEventBody::Phase(_) | AgentEventBody::Exited(_) => true,
+            AgentEventBody::Metrics(_)
+            | AgentEventBody::Progress(_)
+            | AgentEventBody::Log(_)
+            | AgentEventBody::Checkpoint(_) => false,
+        }
+    }
 }
 
 /// What an agent does between `start` and the training. Some go on at the same time; each is told when it begins.

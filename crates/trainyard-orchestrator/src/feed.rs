@@ -39,6 +39,11 @@ impl Feeds {
         listener
     }
 
+    /// Whether somebody follows that job.
+    pub(crate) fn has(&self, id: &JobId) -> bool {
+        lock(&self.0).contains_key(id)
+    }
+
     /// Gives events to all listeners. `false`: nobody listens any more, and the feed is gone.
     fn give(&self, id: &JobId, events: Vec<Arc<SharedEvent>>) -> bool {
         let mut feeds = lock(&self.0);

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use tokio::time::{Instant, timeout};
 use trainyard_agent::{AgentClient, SupplyError, TlsIdentity};
 use trainyard_connector::{
-    AgentGreeting, Arch, CheckpointInfo, ConnectorError, ErrorKind, EventBatch, InputSource, KeptJob,
-    Manifest, Renewal, StartOrder, Workload, WorkloadState,
+    AgentGreeting, Arch, CheckpointInfo, ConnectorError, ErrorKind, EventBatch, ExecOrder, ExecOutput,
+    InputSource, KeptJob, Manifest, Renewal, StartOrder, Workload, WorkloadState,
 };
 use trainyard_domain::OrderName;
 
@@ -122,6 +122,15 @@ impl Workload for MappedWorkload {
         self.heed(self.client().await?.events(after, wait).await)
     }
 
+    async fn events_gathered(
+        &self,
+        after: u64,
+        wait: Duration,
+        gather: Duration,
+    ) -> Result<EventBatch, ConnectorError> {
+        self.heed(self.client().await?.events_gathered(after, wait, gather).await)
+    }
+
     async fn log(&self, offset: u64, limit: u32) -> Result<Bytes, ConnectorError> {
         self.heed(self.client().await?.log(offset, limit).await)
     }
@@ -152,6 +161,10 @@ impl Workload for MappedWorkload {
 
     async fn renew(&self, renewal: &Renewal) -> Result<(), ConnectorError> {
         self.heed(self.client().await?.renew(renewal).await)
+    }
+
+    async fn exec(&self, order: &ExecOrder) -> Result<ExecOutput, ConnectorError> {
+        self.heed(self.client().await?.exec(order).await)
     }
 
     async fn release(&self) -> Result<(), ConnectorError> {

@@ -175,9 +175,18 @@ impl Workload for AgentClient {
     }
 
     async fn events(&self, after: u64, wait: Duration) -> Result<EventBatch, ConnectorError> {
-        let wait_ms = millis(wait).min(WAIT_MS_MAX);
-        let target = format!("/v1/events?after={after}&wait_ms={wait_ms}");
-        self.get(&target, QUICK + Duration::from_millis(wait_ms)).await
+        self.events_gathered(after, wait, Duration::ZERO).await
+    }
+
+    async fn events_gathered(
+        &self,
+        after: u64,
+        wait: Duration,
+        gather: Duration,
+    ) -> Result<EventBatch, ConnectorError> {
+        let (wait_ms, gather_ms) = (millis(wait).min(WAIT_MS_MAX), millis(gather).min(WAIT_MS_MAX));
+        let target = format!("/v1/events?after={after}&wait_ms={wait_ms}&gather_ms={gather_ms}");
+        self.get(&target, QUICK + Duration::from_millis(wait_ms + gather_ms)).await
     }
 
     async fn log(&self, offset: u64, limit: u32) -> Result<Bytes, ConnectorError> {

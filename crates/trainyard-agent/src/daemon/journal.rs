@@ -30,6 +30,8 @@ pub(crate) struct Journal {
     path: PathBuf,
     inner: Mutex<Inner>,
     last: watch::Sender<u64>,
+    /// The number of the last event that nobody should wait for.
+    urgent: watch::Sender<u64>,
 }
 
 #[derive(Debug)]
@@ -56,13 +58,15 @@ impl Journal {
             ring: VecDeque::new(),
             marks: Vec::new(),
         };
-        Ok(Journal { path: path.to_owned(), inner: Mutex::new(inner), last: watch::Sender::new(0) })
+        let (last, urgent) = (watch::Sender::new(0), watch::Sender::new(0));
+        Ok(Journal { path: path.to_owned(), inner: Mutex::new(inner), last, urgent })
     }
 
     /// Numbers an event, writes it and rings.
     pub(crate) fn append(&self, body: AgentEventBody) {
         let mut inner = self.lock();
         let is_end = matches!(body, AgentEventBody::Exited(_));
+        let is_urgent = body.is_urgent();
         if (inner.last - inner.written) as usize >= UNWRITTEN_MAX && !is_end {
             return;
         }
@@ -77,6 +81,9 @@ impl Journal {
         let last = inner.last;
         drop(inner);
         self.last.send_replace(last);
+        if is_urgent {
+            self.urgent.send_replace(last);
+        }
     }
 
     /// The number of the last event.
@@ -106,10 +113,15 @@ impl Journal {
         Ok((bounded(lines.map(|line| line.map(String::into_boxed_str)))?, last))
     }
 
-    /// Resolves when there is an event after `after`, or the time is over.
-    pub(crate) async fn wait(&self, after: u64, wait: Duration) {
+    /// Resolves when there is an event after `after`, or the time is over. After the first one more are gathered for
+    /// that long, until one comes that nobody should wait for.
+    pub(crate) async fn wait(&self, after: u64, wait: Duration, gather: Duration) {
         let mut last = self.last.subscribe();
-        let _ = tokio::time::timeout(wait, last.wait_for(|&last| last > after)).await;
+        let came = tokio::time::timeout(wait, last.wait_for(|&last| last > after)).await.is_ok();
+        if came && !gather.is_zero() {
+            let mut urgent = self.urgent.subscribe();
+            let _ = tokio::time::timeout(gather, urgent.wait_for(|&urgent| urgent > after)).await;
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -163,6 +175,27 @@ fn bounded(lines: impl Iterator<Item = io::Result<Box<str>>>) -> io::Result<Vec<
 mod tests {
     use super::*;
     use trainyard_domain::LogSpan;
+
+    #[tokio::test]
+    async fn points_are_gathered_and_what_matters_is_told_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::create(&dir.path().join("events.jsonl")).unwrap();
+        let span = |offset| AgentEventBody::Log(LogSpan { offset, len: 1 });
+        let long = Duration::from_secs(60);
+        let told = async |after, gather| {
+            let wait = journal.wait(after, long, gather);
+            // waits: for what must not come
+            tokio::time::timeout(Duration::from_millis(50), wait).await.is_ok()
+        };
+        assert!(!told(0, Duration::ZERO).await, "there is nothing to tell");
+        journal.append(span(0));
+        assert!(told(0, Duration::ZERO).await && told(0, Duration::from_millis(1)).await);
+        assert!(!told(0, long).await, "points wait for more");
+        journal.append(AgentEventBody::Started);
+        assert!(told(0, long).await, "the start does not");
+        journal.append(span(1));
+        assert!(!told(2, long).await, "it was told before");
+    }
 
     fn number(line: &str) -> u64 {
         serde_json::from_str::<AgentEvent>(line).unwrap().n

@@ -88,13 +88,13 @@ pub(super) async fn route(agent: &Arc<Agent>, head: &Parts, body: Bytes) -> Resu
 async fn events(agent: &Agent, query: &Query<'_>) -> Result<Answer, Refusal> {
     let after = query.number("after")?.unwrap_or(0);
     let limit = query.number("limit")?.map_or(EVENTS_MAX, |limit| (limit as usize).clamp(1, EVENTS_MAX));
-    let wait = query.wait()?;
+    let (wait, gather) = (query.wait()?, query.duration("gather_ms")?);
     let mut leaving = agent.leaving();
     let (lines, last) = match agent.current_within(wait).await {
         Some(attempt) => {
             if !matches!(attempt.state(), TrainingState::Exited { .. }) {
                 tokio::select! {
-                    () = attempt.journal().wait(after, wait) => {}
+                    () = attempt.journal().wait(after, wait, gather) => {}
                     _ = leaving.wait_for(|leaving| *leaving) => {}
                 }
             }
@@ -202,7 +202,11 @@ impl Query<'_> {
     }
 
     fn wait(&self) -> Result<Duration, Refusal> {
-        Ok(Duration::from_millis(self.number("wait_ms")?.unwrap_or(0).min(WAIT_MS_MAX)))
+        self.duration("wait_ms")
+    }
+
+    fn duration(&self, name: &str) -> Result<Duration, Refusal> {
+        Ok(Duration::from_millis(self.number(name)?.unwrap_or(0).min(WAIT_MS_MAX)))
     }
 
     fn text(&self, name: &str) -> Result<Option<String>, Refusal> {

@@ -70,14 +70,32 @@ impl Agent {
         let after = number("after").unwrap_or(0);
         let limit = number("limit").map_or(EVENTS_MAX, |limit| (limit as usize).clamp(1, EVENTS_MAX));
         let wait = Duration::from_millis(number("wait_ms").unwrap_or(0).min(WAIT_MS_MAX));
+        let gather = Duration::from_millis(number("gather_ms").unwrap_or(0).min(WAIT_MS_MAX));
         // Nothing new within the time is an answer too.
-        let _ = tokio::time::timeout(wait, self.beyond(after, clock)).await;
+        let came = tokio::time::timeout(wait, self.beyond(after, clock)).await.is_ok();
+        if came && after > 0 && !gather.is_zero() {
+            // The start is told at once, and so is the end.
+            let _ = tokio::time::timeout(gather, self.over(clock)).await;
+        }
         let now = clock.now();
         let (events, last) = match self.story() {
             Some(story) => (story.after(after, limit, now), story.last(now)),
             None => (Vec::new(), 0),
         };
         told(&EventBatch { boot_id: self.boot_id.clone(), events, last })
+    }
+
+    /// Waits for the end of the training.
+    async fn over(&self, clock: &Clock) {
+        let mut bell = self.bell.subscribe();
+        loop {
+            bell.borrow_and_update();
+            let Some(story) = self.story() else { return };
+            tokio::select! {
+                () = clock.sleep_until(story.end()) => return,
+                _ = bell.changed() => {}
+            }
+        }
     }
 
     /// Waits until there is an event after that number, or there will be none any more.
