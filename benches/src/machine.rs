@@ -89,6 +89,19 @@ pub(crate) fn memory(pid: u32) -> Result<Memory, Fault> {
     Ok(Memory { resident: bytes("VmRSS:")?, peak: bytes("VmHWM:")?, of_files: bytes("RssFile:")? })
 }
 
+/// What Linux counts the time of processes in, towards programs, whatever it does inside.
+const TICKS_A_SECOND: f64 = 100.0;
+
+/// Seconds of a processor that a process has used, all its threads together.
+pub(crate) fn processor_s(pid: u32) -> Result<f64, Fault> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The name may hold anything; what follows its last bracket are numbers, the twelfth and the next in ticks.
+    let (_, after) = stat.rsplit_once(')').ok_or("no name in the process's numbers")?;
+    let ticks: Vec<u64> =
+        after.split_whitespace().skip(11).take(2).map(str::parse).collect::<Result<_, _>>()?;
+    Ok(ticks.iter().sum::<u64>() as f64 / TICKS_A_SECOND)
+}
+
 /// Begins a new peak.
 pub(crate) fn reset_peak(pid: u32) -> Result<(), Fault> {
     Ok(fs::write(format!("/proc/{pid}/clear_refs"), "5")?)

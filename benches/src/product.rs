@@ -50,16 +50,26 @@ pub(crate) struct Server {
 impl Server {
     /// Starts one on a fresh data directory.
     pub(crate) fn start(bench: &Bench) -> Result<Server, Fault> {
-        Server::start_in(bench, bench.fresh()?)
+        Server::start_in(bench, bench.fresh()?, &[])
     }
 
-    fn start_in(bench: &Bench, dir: tempfile::TempDir) -> Result<Server, Fault> {
+    /// The same with these variables in its environment.
+    pub(crate) fn start_with(bench: &Bench, environment: &[(&str, String)]) -> Result<Server, Fault> {
+        Server::start_in(bench, bench.fresh()?, environment)
+    }
+
+    fn start_in(
+        bench: &Bench,
+        dir: tempfile::TempDir,
+        environment: &[(&str, String)],
+    ) -> Result<Server, Fault> {
         let http = reqwest::Client::builder().timeout(REQUEST_MAX).no_proxy().build()?;
         let mut command = Command::new(&bench.product);
         command
             .args(["serve", "--listen", "127.0.0.1:0", "--ready-json", "--data"])
             .arg(dir.path().join("data"));
         command.current_dir(dir.path()).env("TRAINYARD_LOCAL_SLOTS", "8");
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let from = Instant::now();
         let mut child = command.spawn()?;
@@ -78,7 +88,7 @@ impl Server {
         let mut this = self;
         this.end();
         let dir = std::mem::replace(&mut this.dir, bench.fresh()?);
-        Server::start_in(bench, dir)
+        Server::start_in(bench, dir, &[])
     }
 
     /// `http://127.0.0.1:PORT`.
@@ -140,7 +150,12 @@ impl Server {
 
     /// Submits it here.
     pub(crate) async fn submit(&self, id: &str) -> Result<Value, Fault> {
-        self.post(&format!("/api/training/jobs/{id}/submit"), &json!({"provider": "local"})).await
+        self.submit_to(id, "local").await
+    }
+
+    /// Submits it to a provider.
+    pub(crate) async fn submit_to(&self, id: &str, provider: &str) -> Result<Value, Fault> {
+        self.post(&format!("/api/training/jobs/{id}/submit"), &json!({"provider": provider})).await
     }
 
     /// Waits until it has completed.

@@ -34,6 +34,10 @@ impl Amount {
         Amount { value: bytes / 1e6, unit: "MB" }
     }
 
+    pub(crate) fn percent(share: f64) -> Amount {
+        Amount { value: share * 100.0, unit: "%" }
+    }
+
     fn show(self) -> String {
         let digits = match self.value.abs() {
             v if v >= 100.0 => 0,

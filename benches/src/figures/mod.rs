@@ -10,6 +10,7 @@ mod noop;
 mod pages;
 mod start;
 mod status;
+mod thousand;
 mod trainer;
 
 use crate::Fault;
@@ -17,7 +18,7 @@ use crate::bench::Bench;
 use crate::table::Figure;
 
 /// Every subject, in the order of the table.
-pub(crate) const NAMES: [&str; 11] = [
+pub(crate) const NAMES: [&str; 12] = [
     "status",
     "event",
     "artifact",
@@ -28,6 +29,7 @@ pub(crate) const NAMES: [&str; 11] = [
     "http-create",
     "page",
     "metrics",
+    "cloud-1000",
     "trainer",
 ];
 
@@ -40,6 +42,7 @@ pub(crate) async fn measure(name: &str, bench: &Bench) -> Result<Vec<Figure>, Fa
         "noop" => noop::measure(bench).await,
         "start" => start::measure(bench).await,
         "http-create" => creates_http::measure(bench).await,
+        "cloud-1000" => thousand::measure(bench).await,
         "trainer" => trainer::measure(bench).await,
         "create" => creates::measure(bench).await,
         "metrics" => metrics::measure(bench).await,
