@@ -182,6 +182,23 @@ pub struct Capabilities {
     pub bill: bool,
     /// A person can reach its machines by SSH.
     pub ssh: bool,
+    /// How its machines are billed; of meaning where it [`costs`](Capabilities::costs).
+    pub billing: Billing,
+}
+
+/// How a vendor bills a machine, as it says itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Billing {
+    /// Begun units of so many seconds are billed whole.
+    pub unit_s: u64,
+    /// Billing begins when the vendor first shows the machine as up; else when it accepted the order.
+    pub from_up: bool,
+}
+
+impl Default for Billing {
+    fn default() -> Self {
+        Billing { unit_s: 1, from_up: false }
+    }
 }
 
 /// An order for a machine. Everything in it was stored before it goes out.

@@ -20,8 +20,9 @@ pub mod ssh;
 mod workload;
 
 pub use connector::{
-    Account, Capabilities, Connector, ConnectorInfo, Leftover, LeftoverKind, MachineLog, MachineObservation,
-    MachinePhase, Placement, ProvisionOrder, RegistryLogin, SshTarget, Termination, Vacancy,
+    Account, Billing, Capabilities, Connector, ConnectorInfo, Leftover, LeftoverKind, MachineLog,
+    MachineObservation, MachinePhase, Placement, ProvisionOrder, RegistryLogin, SshTarget, Termination,
+    Vacancy,
 };
 pub use error::{ConnectorError, Effect, ErrorKind};
 pub use lease::{BadHttpCall, HttpCall, SelfRemoval};

@@ -140,11 +140,14 @@ pub enum NotificationKind {
     MachineLost,
     MachineRemark,
     MachineReleased,
+    Budget80,
+    Budget100,
+    CostAlarm,
 }
 
 impl NotificationKind {
     /// All of them, in the order of a job's life.
-    pub const ALL: [NotificationKind; 11] = [
+    pub const ALL: [NotificationKind; 14] = [
         NotificationKind::Submitted,
         NotificationKind::Running,
         NotificationKind::Progress25,
@@ -156,6 +159,9 @@ impl NotificationKind {
         NotificationKind::MachineLost,
         NotificationKind::MachineRemark,
         NotificationKind::MachineReleased,
+        NotificationKind::Budget80,
+        NotificationKind::Budget100,
+        NotificationKind::CostAlarm,
     ];
 
     /// The word on the wire, in `webhooks[].events` too.
@@ -172,6 +178,9 @@ impl NotificationKind {
             NotificationKind::MachineLost => "machine_lost",
             NotificationKind::MachineRemark => "machine_remark",
             NotificationKind::MachineReleased => "machine_released",
+            NotificationKind::Budget80 => "budget80",
+            NotificationKind::Budget100 => "budget100",
+            NotificationKind::CostAlarm => "cost_alarm",
         }
     }
 }

@@ -5,6 +5,7 @@
 //! Times come in as arguments; nothing here reads a clock.
 
 mod artifact;
+mod budget;
 mod event;
 mod ids;
 mod job;
@@ -15,6 +16,7 @@ mod pattern;
 mod spec;
 
 pub use artifact::{ArtifactFile, ArtifactRecord};
+pub use budget::{Budget, Month};
 pub use event::{Event, EventBody, LogSpan, NewEvent, Notification, NotificationKind, Progress, Seq, Status};
 pub use ids::{
     AttemptNumber, IdError, InstallationId, JobId, OrderName, ProviderJobId, ProviderName, SecretName, Sha256,
@@ -23,7 +25,7 @@ pub use job::{
     Attempt, Claim, Command, CorruptJob, Diagnosis, Ended, Exit, Fact, IllegalTransition, Job, JobBody,
     JobState, OfferTaken, Origin, Phase, Reason, Refusal, Rental, StateName, StopCause, Wish,
 };
-pub use machine::Machine;
+pub use machine::{Bill, Machine};
 pub use metric::{MetricPoint, MetricValue};
 pub use money::Money;
 pub use pattern::matches_pattern;

@@ -1,5 +1,7 @@
 //! The ledger's entry: a machine that was ordered, what it costs, and the reading that proved it gone.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{AttemptNumber, JobId, Money, OrderName, ProviderJobId, ProviderName, Timestamp};
@@ -32,6 +34,33 @@ pub struct Machine {
     /// showed it, whichever came later; none where that is the moment of `gone_at`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub billed_until: Option<Timestamp>,
+    /// When it began to be billed, where that is later than the placement and was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub billed_from: Option<Timestamp>,
+    /// The labels of the job that ordered it, as they were then: whose budgets it is paid from.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Set aside for it before it was ordered: the most that its job's limits allow it to cost, traffic included. None
+    /// where nothing is paid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reserved: Option<Money>,
+    /// What its vendor billed, as its books were last read after the end; none where it has no books to read, or they
+    /// were not read yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bill: Option<Bill>,
+}
+
+/// A vendor's bill for one machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bill {
+    /// What it says.
+    pub amount: Money,
+    /// When it was read.
+    pub read_at: Timestamp,
+    /// How often it was read.
+    pub readings: u32,
+    /// It is taken as the last word: from then on it is the machine's cost.
+    pub settled: bool,
 }
 
 impl Machine {
@@ -40,10 +69,42 @@ impl Machine {
         self.gone_at.is_none()
     }
 
-    /// What it has cost by `now`, from placement to the end.
+    /// What it has cost by `now`: what its vendor billed once that is settled, else its price over the time from
+    /// placement to the end.
     pub fn cost(&self, now: Timestamp) -> Money {
-        let (Some(price), Some(from)) = (self.price_per_hour, self.placed_at) else { return Money::ZERO };
+        match self.bill {
+            Some(bill) if bill.settled => bill.amount,
+            Some(_) | None => self.accrued(now),
+        }
+    }
+
+    /// Its price over the time it was billed by `now`, to the second, whatever a bill says.
+    pub fn accrued(&self, now: Timestamp) -> Money {
+        self.price_per_hour.map_or(Money::ZERO, |price| price.per_hour_for(self.billed_s(now)))
+    }
+
+    /// Seconds that it was billed by `now`, as far as that can be told; 0 where none was rented.
+    pub fn billed_s(&self, now: Timestamp) -> u64 {
+        self.seconds_since(Timestamp::MIN_UTC, now)
+    }
+
+    /// What it cost between `from` and `now`: of a settled bill the same share as of the time.
+    pub fn cost_since(&self, from: Timestamp, now: Timestamp) -> Money {
+        let (all, part) = (self.billed_s(now), self.seconds_since(from, now));
+        if all == part { self.cost(now) } else { self.cost(now).share(part, all) }
+    }
+
+    /// What is to be counted against a budget by `now`: what is set aside for it while it may be billed, or what it
+    /// cost where that is more, or all there is to say.
+    pub fn committed(&self, from: Timestamp, now: Timestamp) -> Money {
+        let cost = self.cost_since(from, now);
+        if self.may_be_billed() { cost.max(self.reserved.unwrap_or_default()) } else { cost }
+    }
+
+    fn seconds_since(&self, moment: Timestamp, now: Timestamp) -> u64 {
+        let Some(placed) = self.placed_at else { return 0 };
+        let from = self.billed_from.unwrap_or(placed).max(moment);
         let until = self.gone_at.map_or(now, |gone| self.billed_until.unwrap_or(gone));
-        price.per_hour_for((until - from).num_seconds().max(0).unsigned_abs())
+        (until - from).num_seconds().max(0).unsigned_abs()
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use rust_decimal::Decimal;
+use rust_decimal::prelude::ToPrimitive;
 use serde::{Deserialize, Serialize};
 
 /// An amount of US dollars, exact. In JSON a decimal string: `"2.50"`.
@@ -25,6 +26,24 @@ impl Money {
     /// What `seconds` cost at this price per hour, exact to what a decimal of 28 digits holds.
     pub fn per_hour_for(self, seconds: u64) -> Money {
         Money((self.0 * Decimal::from(seconds) / Decimal::from(3600u32)).normalize())
+    }
+
+    /// What so many bytes cost at this price per GB of 1,000,000,000 bytes.
+    pub fn per_gb_for(self, bytes: u64) -> Money {
+        Money((self.0 * Decimal::from(bytes) / Decimal::from(1_000_000_000u32)).normalize())
+    }
+
+    /// The `part` of `all` of this amount; the whole of it where `all` is none.
+    pub fn share(self, part: u64, all: u64) -> Money {
+        let share = Decimal::from(part).checked_div(Decimal::from(all)).unwrap_or(Decimal::ONE);
+        Money((self.0 * share).normalize())
+    }
+
+    /// Seconds for which this amount pays at a price per hour, begun ones not counted; the largest number where the
+    /// price is nothing.
+    pub fn seconds_at(self, price_per_hour: Money) -> u64 {
+        let seconds = (self.0 * Decimal::from(3600u32)).checked_div(price_per_hour.0);
+        seconds.and_then(|seconds| seconds.trunc().to_u64()).unwrap_or(u64::MAX)
     }
 
     /// The sum of two amounts.
@@ -142,6 +161,13 @@ mod tests {
         assert_eq!(money("0.36").per_hour_for(1).to_string(), "0.0001");
         assert_eq!(money("1.89").per_hour_for(5400).to_string(), "2.835");
         assert_eq!(money("2.50").per_hour_for(0), Money::ZERO);
+        assert_eq!(
+            (money("1").seconds_at(money("3.6")), money("1").seconds_at(Money::ZERO)),
+            (1000, u64::MAX)
+        );
+        assert_eq!(money("0.0019").seconds_at(money("3.6")), 1, "a begun second is not paid for");
+        assert_eq!(money("0.05").per_gb_for(2_500_000_000), money("0.125"));
+        assert_eq!((money("3").share(1, 4), money("3").share(0, 0)), (money("0.75"), money("3")));
         assert_eq!(money("10").hourly_over(14_400), money("2.5"));
         assert_eq!(money("1").hourly_over(10_800).to_string(), "0.333333");
         assert_eq!(money("1").hourly_over(0), money("1000000000"));

@@ -8,9 +8,9 @@ use futures_util::future::join_all;
 use tokio::time::timeout;
 use trainyard_agent::{BootOrder, Stay};
 use trainyard_connector::{
-    Account, Arch, Capabilities, Connector, ConnectorError, ConnectorInfo, Effect, ErrorKind, MachineLog,
-    MachineObservation, MachinePhase, OFFERS_MAX, Offer, Placement, ProvisionOrder, SshTarget, Termination,
-    Workload, gpu,
+    Account, Arch, Billing, Capabilities, Connector, ConnectorError, ConnectorInfo, Effect, ErrorKind,
+    MachineLog, MachineObservation, MachinePhase, OFFERS_MAX, Offer, Placement, ProvisionOrder, SshTarget,
+    Termination, Workload, gpu,
 };
 use trainyard_domain::{
     FieldError, InstallationId, JobId, JobSpec, Money, OrderName, ProviderJobId, ProviderName, Resources,
@@ -217,6 +217,7 @@ fn info(config: &LambdaConfig) -> ConnectorInfo {
             offers: true,
             machine_log: true,
             ssh: true,
+            billing: Billing { unit_s: 60, from_up: true },
             ..Capabilities::default()
         },
         proven: "simulator".to_owned(),

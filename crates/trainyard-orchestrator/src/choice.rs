@@ -63,18 +63,10 @@ pub(crate) fn need_of(job: &Job, policy: &Policy, now: Timestamp) -> Resources {
     let mut need = need(job.spec(), policy);
     if let Some(budget) = job.limits().max_cost_usd {
         let left_s = job.limits().max_duration_s.saturating_sub(job.ran_for_s(now));
-        let affordable = budget.minus(spent(job, now)).hourly_over(left_s);
+        let affordable = budget.minus(job.cost(now)).hourly_over(left_s);
         need.max_price_per_hour = lower(need.max_price_per_hour, Some(affordable));
     }
     need
-}
-
-/// What the machines of a job have cost by now.
-pub(crate) fn spent(job: &Job, now: Timestamp) -> Money {
-    job.attempts().iter().fold(Money::ZERO, |sum, attempt| {
-        let price = attempt.price_per_hour.filter(|_| attempt.placed_at.is_some());
-        price.map_or(sum, |price| sum.plus(price.per_hour_for(attempt.billed_s(now))))
-    })
 }
 
 fn lower(one: Option<Money>, other: Option<Money>) -> Option<Money> {

@@ -16,6 +16,7 @@ mod housekeeping;
 mod installation;
 mod line;
 mod link;
+mod money;
 mod offers;
 mod orchestrator;
 mod policy;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use trainyard_domain::Money;
+use trainyard_domain::{Budget, Money};
 
 /// The limits. `Default` is what the product ships with.
 #[derive(Debug, Clone, PartialEq)]
@@ -86,6 +86,20 @@ pub struct Policy {
     pub capacity_poll: Duration,
     /// How long a job that lost its machine waits for a provider that refuses or does not answer.
     pub provider_wait: Duration,
+    /// What the jobs of a label may cost in each calendar month.
+    pub budgets: Vec<Budget>,
+    /// What is set aside for a machine of a budget beside the time that its training may take: for it to come up, and
+    /// for its artifact to be brought home.
+    pub reserve_around: Duration,
+    /// A machine whose money is used up is given back so long before: asking for it takes its time.
+    pub budget_margin: Duration,
+    /// How often the month's accounts are read while something is rented.
+    pub books_every: Duration,
+    /// A machine that goes on costing so long against our will is an alarm.
+    pub alarm_after: Duration,
+    /// How long after a machine's end its vendor's bill is read for the first time; ten times as long, sixty, 360 and
+    /// 1440 times for the others.
+    pub bill_after: Duration,
 }
 
 impl Default for Policy {
@@ -130,6 +144,12 @@ impl Default for Policy {
             order_tries_max: 15,
             capacity_poll: Duration::from_secs(30),
             provider_wait: Duration::from_secs(6 * 3600),
+            budgets: Vec::new(),
+            reserve_around: Duration::from_secs(600),
+            budget_margin: Duration::from_secs(5),
+            books_every: Duration::from_secs(5),
+            alarm_after: Duration::from_secs(300),
+            bill_after: Duration::from_secs(60),
         }
     }
 }

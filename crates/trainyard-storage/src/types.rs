@@ -45,6 +45,10 @@ pub struct Commit {
     pub due: Option<Timestamp>,
     /// The `Idempotency-Key` of the request that asks for this change: noted in the same transaction.
     pub key: Option<KeyMark>,
+    /// Where the commit sets money aside: the number of reservations that its decision rests on, as
+    /// [`Storage::reservations`](crate::Storage::reservations) gave it. Another number in storage is
+    /// [`CommitError::Stale`]; written, the number moves by one.
+    pub reserves: Option<u64>,
 }
 
 /// What a key's row shall be once the change that was asked for under it is made, written with that change or not at
@@ -268,6 +272,14 @@ pub enum StorageError {
     /// The caller asked for what cannot be; nothing was written.
     #[error("storage was used wrongly: {0}")]
     Misuse(&'static str),
+    /// More rows than the caller can take, where a part of them says nothing.
+    #[error("there are more than {max} {what}")]
+    TooMany {
+        /// What there are too many of.
+        what: &'static str,
+        /// The most.
+        max: usize,
+    },
     /// Storage was closed.
     #[error("storage is closed")]
     Closed,

@@ -89,6 +89,13 @@ pub trait Storage: std::fmt::Debug + Send + Sync + 'static {
     /// The ledger, newest order first; `open` only what may still be billed.
     async fn machines(&self, open: bool, limit: usize) -> Result<Vec<Machine>, StorageError>;
 
+    /// Every entry of the ledger that may still be billed, or was proven gone at that moment or later: the ground of a
+    /// month's accounts. More than `limit` are an error, since a sum of a part is wrong.
+    async fn machines_since(&self, since: Timestamp, limit: usize) -> Result<Vec<Machine>, StorageError>;
+
+    /// How many commits have set money aside so far.
+    async fn reservations(&self) -> Result<u64, StorageError>;
+
     /// One entry of the ledger.
     async fn machine(&self, order: &OrderName) -> Result<Option<Machine>, StorageError>;
 

@@ -36,6 +36,12 @@ pub struct Attempt {
     /// that of `gone_at`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub billed_until: Option<Timestamp>,
+    /// When its machine began to be billed, where that is later than the placement and was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub billed_from: Option<Timestamp>,
+    /// What the vendor billed for it, once that is settled; then it is its cost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub billed: Option<Money>,
     /// The offer that its order named; none where the provider has none to choose from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offer: Option<OfferTaken>,
@@ -78,8 +84,15 @@ impl Attempt {
 
     /// Seconds that its machine was billed by `now`; 0 where none was rented.
     pub fn billed_s(&self, now: Timestamp) -> u64 {
-        let Some(from) = self.placed_at else { return 0 };
+        let Some(placed) = self.placed_at else { return 0 };
+        let from = self.billed_from.unwrap_or(placed);
         (self.billed_until().unwrap_or(now) - from).num_seconds().max(0).unsigned_abs()
+    }
+
+    /// What it has cost by `now`: what was billed once that is settled, else its price over the time it was billed.
+    pub fn cost(&self, now: Timestamp) -> Money {
+        let accrued = || self.price_per_hour.map(|price| price.per_hour_for(self.billed_s(now)));
+        self.billed.or_else(accrued).unwrap_or_default()
     }
 
     /// Seconds that its training ran by `now`.

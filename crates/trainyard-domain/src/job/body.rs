@@ -32,6 +32,9 @@ pub struct JobBody {
     pub paused_since: Option<Timestamp>,
     /// Milestones already told, so that each is told once.
     pub told: BTreeSet<NotificationKind>,
+    /// What was told once for each of several things: `budget80 team:search 2026-11`.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub told_of: BTreeSet<String>,
     /// Submitted to `auto`: a later attempt may go to another provider.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub auto: bool,

@@ -27,6 +27,8 @@ pub enum StopCause {
     Cancel,
     /// `limits.max_duration_s` is over: `failed`, `deadline_exceeded`.
     Deadline,
+    /// `limits.max_cost_usd`, or a budget of the installation, is used up: `failed`, `budget_exceeded`.
+    Budget,
 }
 
 /// What a user can ask of a job.

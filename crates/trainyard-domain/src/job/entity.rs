@@ -20,6 +20,9 @@ pub struct Job {
 }
 
 impl Job {
+    /// Most things that are remembered as told, beside the milestones.
+    pub const TOLD_OF_MAX: usize = 256;
+
     /// A new job, `created`. The specification is expected to be valid ([`JobSpec::validate`]).
     pub fn new(id: JobId, spec: JobSpec, origin: Option<Origin>, now: Timestamp) -> Job {
         let body = JobBody {
@@ -42,6 +45,7 @@ impl Job {
             paused_ms: 0,
             paused_since: None,
             told: BTreeSet::new(),
+            told_of: BTreeSet::new(),
             auto: false,
             attempts_before: 0,
             capacity_since: None,
@@ -196,6 +200,8 @@ impl Job {
             end: None,
             gone_at: None,
             billed_until: None,
+            billed_from: None,
+            billed: None,
             offer: None,
             phases: Vec::new(),
             round_over: false,
@@ -289,6 +295,32 @@ impl Job {
             a.gone_at = Some(now);
             a.billed_until = billed_until;
         });
+    }
+
+    /// Notes since when an attempt's machine is billed.
+    pub fn set_billed_from(&mut self, attempt: AttemptNumber, from: Timestamp) {
+        self.body.attempt_mut(attempt, |a| a.billed_from = Some(from));
+    }
+
+    /// Notes what the vendor billed for an attempt.
+    pub fn set_billed(&mut self, attempt: AttemptNumber, amount: Money) {
+        self.body.attempt_mut(attempt, |a| a.billed = Some(amount));
+    }
+
+    /// What all its attempts have cost by `now`.
+    pub fn cost(&self, now: Timestamp) -> Money {
+        self.body.attempts.iter().fold(Money::ZERO, |sum, attempt| sum.plus(attempt.cost(now)))
+    }
+
+    /// Notes that something was told that can be told once for each of several things, as of each budget; says whether
+    /// it is the first time. At most [`Job::TOLD_OF_MAX`] are remembered, and no more told.
+    pub fn tell_of(&mut self, what: &str) -> bool {
+        self.body.told_of.len() < Self::TOLD_OF_MAX && self.body.told_of.insert(what.to_owned())
+    }
+
+    /// Whether that was told.
+    pub fn was_told_of(&self, what: &str) -> bool {
+        self.body.told_of.contains(what) || self.body.told_of.len() >= Self::TOLD_OF_MAX
     }
 
     /// Notes the artifact that is home and verified.

@@ -183,9 +183,9 @@ fn what_was_spent_lowers_what_may_be_paid() {
     job.set_price(AttemptNumber::FIRST, Some(money("2")));
     let rental = Rental { attempt: AttemptNumber::FIRST, machine: "m".parse().unwrap(), can_pause: false };
     job.apply(&Fact::Placed(rental), at(0)).unwrap();
-    assert_eq!(spent(&job, at(3600)), money("2"));
+    assert_eq!(job.cost(at(3600)), money("2"));
     job.set_gone(AttemptNumber::FIRST, at(7200), Some(at(5400)));
-    assert_eq!(spent(&job, at(99_999)), money("3"));
+    assert_eq!(job.cost(at(99_999)), money("3"));
     let need = need_of(&job, &Policy::default(), at(7200));
     assert_eq!(need.max_price_per_hour, Some(money("1.75")), "seven dollars for four hours");
 }

@@ -28,7 +28,6 @@ use std::sync::Arc;
 use trainyard_domain::{Job, JobId, Timestamp};
 use trainyard_storage::StoredJob;
 
-use crate::choice::spent;
 use crate::core::Core;
 use crate::{Error, JobView};
 
@@ -45,7 +44,7 @@ pub(crate) fn view(core: &Core, stored: StoredJob) -> JobView {
         seq: stored.seq,
         current_metrics: stored.current_metrics,
         progress: stored.progress,
-        cost: spent(&stored.job, now),
+        cost: stored.job.cost(now),
         useful_share: useful_share(&stored.job, now),
         job: stored.job,
     }

@@ -23,6 +23,7 @@ pub(crate) struct Draft {
     machines: Vec<Machine>,
     /// The key of the request that asks for it, where one does.
     pub(crate) key: Option<KeyMark>,
+    reserves: Option<u64>,
 }
 
 /// A job that is not at rest is looked at again after this even if every bell and the queue itself were lost.
@@ -36,7 +37,16 @@ impl Draft {
 
     fn from(job: &Job, version: u64, now: Timestamp) -> Draft {
         let (notifications, machines) = (Vec::new(), Vec::new());
-        Draft { before: job.status(), job: job.clone(), version, now, notifications, machines, key: None }
+        Draft {
+            before: job.status(),
+            job: job.clone(),
+            version,
+            now,
+            notifications,
+            machines,
+            key: None,
+            reserves: None,
+        }
     }
 
     pub(crate) fn apply(&mut self, fact: &Fact) -> Result<(), Error> {
@@ -84,6 +94,11 @@ impl Draft {
         self.machines.push(machine);
     }
 
+    /// The change sets money aside, and rests on that number of reservations.
+    pub(crate) fn reserves(&mut self, read: Option<u64>) {
+        self.reserves = read;
+    }
+
     /// Writes it all, then rings for those who follow the job.
     pub(crate) async fn commit(self, core: &Arc<Core>) -> Result<StoredJobLite, Error> {
         let status = self.job.status();
@@ -106,6 +121,7 @@ impl Draft {
             machines: self.machines,
             due,
             key: self.key,
+            reserves: self.reserves,
         };
         let committed = core.storage.commit(commit).await?;
         core.bells.ring(self.job.id());

@@ -44,10 +44,14 @@ pub(super) async fn replace(
     Ok(Some(Duration::ZERO))
 }
 
-/// The time is over.
-pub(super) async fn expire(core: &Arc<Core>, stored: StoredJob) -> Result<Option<Duration>, Error> {
+/// The time, or the money, is over.
+pub(super) async fn expire(
+    core: &Arc<Core>,
+    stored: StoredJob,
+    cause: StopCause,
+) -> Result<Option<Duration>, Error> {
     let mut draft = Draft::of(&stored, core.clock.now());
-    draft.job.stop_for(StopCause::Deadline);
+    draft.job.stop_for(cause);
     draft.commit(core).await?;
     Ok(Some(Duration::ZERO))
 }

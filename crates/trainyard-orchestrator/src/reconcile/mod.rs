@@ -20,8 +20,8 @@ use tokio::task::JoinSet;
 use trainyard_domain::JobId;
 use trainyard_storage::{CommitError, StoredJob};
 
-use crate::Error;
 use crate::core::Core;
+use crate::{Error, money};
 use plan::{Bounds, Step, plan};
 
 pub(crate) use commit::Draft;
@@ -91,6 +91,7 @@ async fn step(core: &Arc<Core>, id: &JobId) -> Result<Option<Duration>, Error> {
         look_every: look_every(core, &stored),
         boot_poll: core.boot_poll(&stored.job),
         cancel_grace_max: core.policy.cancel_grace_max,
+        money: money::purse(core, &stored.job, core.clock.now()),
     };
     let step = plan(&stored.job, &seen, core.clock.now(), &bounds);
     tracing::trace!(job_id = %id, ?seen, ?step, "looked");
@@ -135,7 +136,7 @@ async fn perform(core: &Arc<Core>, stored: StoredJob, step: Step) -> Result<Opti
             collect::collect(core, stored, rental, exit).await
         }
         Step::Replace { rental, reason } => end::replace(core, stored, &rental, reason).await,
-        Step::Expire => end::expire(core, stored).await,
+        Step::Expire(cause) => end::expire(core, stored, cause).await,
         Step::Finish(outcome) => end::finish(core, stored, outcome).await,
         Step::GiveBack(rental) => end::give_back(core, stored, &rental).await,
         Step::Hold(left) => Ok(Some(left)),

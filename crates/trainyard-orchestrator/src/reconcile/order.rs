@@ -172,6 +172,10 @@ async fn intend(
         gone_at: None,
         gone_proof: None,
         billed_until: None,
+        billed_from: None,
+        labels: stored.job.body().labels.clone(),
+        reserved: None,
+        bill: None,
     });
     Ok((name, draft.commit(core).await?))
 }

@@ -7,6 +7,7 @@ use trainyard_connector::{TrainingState, WorkloadState};
 use trainyard_domain::{Attempt, Claim, Exit, Job, JobState, Reason, Rental, StopCause, Timestamp, Wish};
 
 use crate::choice::ORDER_LOST;
+use crate::money::Purse;
 
 /// Orders of one job that may get lost before it is given up: more than a bad day has crashes.
 const ORDERS_LOST_MAX: usize = 10;
@@ -65,8 +66,8 @@ pub(crate) enum Step {
     Collect { rental: Rental, exit: Exit },
     /// The machine is lost: clear it away and let the next attempt come.
     Replace { rental: Rental, reason: Reason },
-    /// The time is over: wish it to stop.
-    Expire,
+    /// The time, or the money, is over: wish it to stop.
+    Expire(StopCause),
     /// End the job.
     Finish(Outcome),
     /// Give back what the ended job holds.
@@ -85,11 +86,13 @@ pub(crate) enum Outcome {
 }
 
 /// What the plan needs to know beside the job.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Bounds {
     pub(crate) look_every: Duration,
     pub(crate) boot_poll: Duration,
     pub(crate) cancel_grace_max: Duration,
+    /// What is left to pay its machine with; none where nothing bounds that.
+    pub(crate) money: Option<Purse>,
 }
 
 /// The next step of a job.
@@ -100,16 +103,16 @@ pub(crate) fn plan(job: &Job, seen: &Seen, now: Timestamp, bounds: &Bounds) -> S
         JobState::Created { order: Some(_) }
         | JobState::Initializing(Claim::Asked { .. })
         | JobState::Running { claim: Claim::Asked { .. }, .. } => match job.wish() {
-            Wish::Stop(cause) => Step::Finish(stopped(cause, None)),
+            Wish::Stop(cause) => Step::Finish(stopped(cause, None, bounds)),
             Wish::Run | Wish::Pause | Wish::Rest => Step::Settle,
         },
         JobState::Created { order: None } => match job.wish() {
             Wish::Rest => Step::Rest,
             Wish::Run | Wish::Pause => Step::Order,
-            Wish::Stop(cause) => Step::Finish(stopped(cause, None)),
+            Wish::Stop(cause) => Step::Finish(stopped(cause, None, bounds)),
         },
         JobState::Initializing(Claim::Waiting) | JobState::Running { claim: Claim::Waiting, .. } => {
-            waiting(job, now)
+            waiting(job, now, bounds)
         }
         JobState::Initializing(Claim::Holding(rental))
         | JobState::Running { claim: Claim::Holding(rental), .. }
@@ -125,12 +128,12 @@ pub(crate) fn plan(job: &Job, seen: &Seen, now: Timestamp, bounds: &Bounds) -> S
 }
 
 /// Between two machines.
-fn waiting(job: &Job, now: Timestamp) -> Step {
+fn waiting(job: &Job, now: Timestamp, bounds: &Bounds) -> Step {
     if let Wish::Stop(cause) = job.wish() {
-        return Step::Finish(stopped(cause, None));
+        return Step::Finish(stopped(cause, None, bounds));
     }
     if is_over_time(job, now) {
-        return Step::Expire;
+        return Step::Expire(StopCause::Deadline);
     }
     let rented = job.attempts().iter().filter(|attempt| attempt.was_rented()).count();
     let last_end = job.attempt().and_then(|attempt| attempt.end.clone());
@@ -168,6 +171,31 @@ fn holding(job: &Job, rental: &Rental, seen: &Seen, now: Timestamp, bounds: &Bou
     if let Wish::Stop(cause) = job.wish() {
         return stopping(job, rental, cause, seen, bounds);
     }
+    if bounds.money.as_ref().is_some_and(|purse| purse.is_over(grace_before(job, seen))) {
+        return Step::Expire(StopCause::Budget);
+    }
+    match held(job, rental, seen, now, bounds) {
+        Step::Wait(delay) => Step::Wait(match &bounds.money {
+            Some(purse) => delay.min(purse.lasts(grace_before(job, seen))),
+            None => delay,
+        }),
+        step => step,
+    }
+}
+
+/// How long before the end of its money a machine is to be stopped at: a training that runs gets its grace.
+fn grace_before(job: &Job, seen: &Seen) -> Duration {
+    match seen {
+        Seen::Says { state, .. } if matches!(state.training, TrainingState::Exited { .. }) => Duration::ZERO,
+        _ if job.attempt().is_some_and(|attempt| attempt.started_at.is_some()) => {
+            Duration::from_secs(job.limits().grace_period_s)
+        }
+        _ => Duration::ZERO,
+    }
+}
+
+/// With a machine in hand that is wanted and can be paid.
+fn held(job: &Job, rental: &Rental, seen: &Seen, now: Timestamp, bounds: &Bounds) -> Step {
     match seen {
         Seen::Nothing => Step::Wait(bounds.boot_poll),
         Seen::MachineGone => lost(rental, "machine_lost", "the machine is gone"),
@@ -222,11 +250,11 @@ fn training(
             (Wish::Run, _, JobState::Paused { .. }) => Step::Resume(rental.clone()),
             // Paused by nobody's wish: a crash came between the signal and its record.
             (Wish::Run, true, JobState::Running { .. }) => Step::Resume(rental.clone()),
-            _ if is_over_time(job, now) => Step::Expire,
+            _ if is_over_time(job, now) => Step::Expire(StopCause::Deadline),
             _ => Step::Wait(bounds.look_every.min(time_left(job, now))),
         },
         TrainingState::Exited { .. } if ours && !told => Step::Wait(bounds.boot_poll),
-        TrainingState::Exited { exit, .. } if ours => exited(rental, exit),
+        TrainingState::Exited { exit, .. } if ours => exited(rental, exit, bounds),
         TrainingState::Preparing if ours => Step::Prepare,
         // It knows nothing of this attempt. Told to start before, it must have started anew.
         _ if noted => lost(rental, "agent_restarted", "the agent on the machine was restarted"),
@@ -234,11 +262,14 @@ fn training(
     }
 }
 
-fn exited(rental: &Rental, exit: &Exit) -> Step {
+fn exited(rental: &Rental, exit: &Exit, bounds: &Bounds) -> Step {
     if exit.asked {
         // Nobody here asked: the agent itself stopped it, at the deadline or for the reason that it tells.
-        let told = exit.note.as_deref().filter(|note| !note.contains("deadline"));
-        let reason = told.map_or_else(deadline, |note| Reason::new("stopped_by_agent", note));
+        let reason = match exit.note.as_deref() {
+            Some(note) if note.contains("budget") => budget(bounds),
+            Some(note) if !note.contains("deadline") => Reason::new("stopped_by_agent", note),
+            Some(_) | None => deadline(),
+        };
         return Step::Finish(Outcome::Failed { reason, exit: Some(exit.clone()) });
     }
     if exit.code == 0 {
@@ -272,29 +303,41 @@ fn exited(rental: &Rental, exit: &Exit) -> Step {
 fn stopping(job: &Job, rental: &Rental, cause: StopCause, seen: &Seen, bounds: &Bounds) -> Step {
     let Seen::Says { state, told } = seen else {
         // Nobody there to ask: giving the machine back ends every process on it.
-        return Step::Finish(stopped(cause, None));
+        return Step::Finish(stopped(cause, None, bounds));
     };
     let ours = state.attempt.as_ref().is_some_and(|(id, n)| id == job.id() && *n == rental.attempt);
     match &state.training {
         TrainingState::Exited { .. } if ours && !told => Step::Wait(bounds.boot_poll),
-        TrainingState::Exited { exit, .. } if ours => Step::Finish(stopped(cause, Some(exit.clone()))),
+        TrainingState::Exited { exit, .. } if ours => {
+            Step::Finish(stopped(cause, Some(exit.clone()), bounds))
+        }
         TrainingState::Running { .. } | TrainingState::Preparing if ours => {
             let grace = Duration::from_secs(job.limits().grace_period_s);
             let grace = match cause {
                 StopCause::Cancel => grace.min(bounds.cancel_grace_max),
-                StopCause::Deadline => grace,
+                StopCause::Deadline | StopCause::Budget => grace,
             };
             Step::Stop { rental: rental.clone(), grace }
         }
-        _ => Step::Finish(stopped(cause, None)),
+        _ => Step::Finish(stopped(cause, None, bounds)),
     }
 }
 
-fn stopped(cause: StopCause, exit: Option<Exit>) -> Outcome {
+fn stopped(cause: StopCause, exit: Option<Exit>, bounds: &Bounds) -> Outcome {
     match cause {
         StopCause::Cancel => Outcome::Stopped { exit },
         StopCause::Deadline => Outcome::Failed { reason: deadline(), exit },
+        StopCause::Budget => Outcome::Failed { reason: budget(bounds), exit },
     }
+}
+
+fn budget(bounds: &Bounds) -> Reason {
+    let what = bounds
+        .money
+        .as_ref()
+        .map_or_else(|| "what the job may cost".to_owned(), |purse| purse.of.to_string());
+    Reason::new("budget_exceeded", format!("going on would cost more than {what} allows"))
+        .suggest("raise it, or train for less long or on a cheaper machine, and clone the job")
 }
 
 fn deadline() -> Reason {

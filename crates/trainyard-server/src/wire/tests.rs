@@ -161,6 +161,10 @@ fn a_machine_shows_what_it_cost() {
         gone_at: None,
         gone_proof: None,
         billed_until: None,
+        billed_from: None,
+        labels: std::collections::BTreeMap::new(),
+        reserved: None,
+        bill: None,
     };
     insta::assert_json_snapshot!("machine", MachineWire::new(&machine, at(31)));
 }

@@ -114,6 +114,7 @@ impl Rig {
             machines: Vec::new(),
             due: None,
             key: None,
+            reserves: None,
         };
         self.storage.commit(commit).await.unwrap();
     }

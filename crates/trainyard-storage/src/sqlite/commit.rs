@@ -7,7 +7,7 @@ use trainyard_domain::{JobId, Seq};
 use super::codec::{count, failed, get, int, json, limit, nanos};
 use super::create::{Columns, facts, only_facts};
 use super::keys::mark_key;
-use super::machines::{MachineRow, put_machine};
+use super::machines::{MachineRow, count_one, put_machine, reserved};
 use super::writer::Change;
 use super::{SqliteStorage, StorageError};
 use crate::{Commit, CommitError, Committed, Fence, KeyMark};
@@ -22,6 +22,7 @@ struct Update {
     facts_len: i64,
     machines: Vec<MachineRow>,
     key: Option<KeyMark>,
+    reserves: Option<i64>,
 }
 
 /// The second statement does nothing where the first did nothing: `changes()` is then 0.
@@ -44,6 +45,11 @@ impl Change for Update {
     }
 
     async fn run(&self, conn: &mut SqliteConnection) -> Result<Self::Out, StorageError> {
+        if let Some(read) = self.reserves
+            && read != reserved(conn).await?
+        {
+            return Ok(Err(CommitError::Stale(self.id.clone())));
+        }
         let columns = &self.columns;
         let rows = sqlx::query(UPDATE)
             .bind(self.id.as_str())
@@ -70,6 +76,9 @@ impl Change for Update {
         }
         if let Some(mark) = &self.key {
             mark_key(conn, mark).await?;
+        }
+        if self.reserves.is_some() {
+            count_one(conn).await?;
         }
         Ok(Ok(Committed { version: count(self.version) + 1, seq }))
     }
@@ -117,6 +126,7 @@ impl SqliteStorage {
             facts_len: limit(commit.events.len()),
             machines: machines?,
             key: commit.key,
+            reserves: commit.reserves.map(int),
         };
         self.writer.write(change).await?
     }

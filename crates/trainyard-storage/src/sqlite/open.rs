@@ -17,10 +17,11 @@ use super::{Readers, SqliteStorage};
 use crate::{Fence, StorageError};
 
 /// Every released schema, in order. A file never changes once it was released.
-const MIGRATIONS: [(i64, &str, &str); 3] = [
+const MIGRATIONS: [(i64, &str, &str); 4] = [
     (1, "jobs", include_str!("../../migrations/sqlite/0001_jobs.sql")),
     (2, "ledger and keys", include_str!("../../migrations/sqlite/0002_ledger_and_keys.sql")),
     (3, "keys and changes", include_str!("../../migrations/sqlite/0003_keys_and_changes.sql")),
+    (4, "reservations", include_str!("../../migrations/sqlite/0004_reservations.sql")),
 ];
 
 /// How long one statement waits for another process that holds the database.

@@ -89,6 +89,14 @@ impl Storage for SqliteStorage {
         self.list_machines(open, limit).await
     }
 
+    async fn machines_since(&self, since: Timestamp, limit: usize) -> Result<Vec<Machine>, StorageError> {
+        self.list_machines_since(since, limit).await
+    }
+
+    async fn reservations(&self) -> Result<u64, StorageError> {
+        self.count_reservations().await
+    }
+
     async fn machine(&self, order: &OrderName) -> Result<Option<Machine>, StorageError> {
         self.one_machine(order).await
     }

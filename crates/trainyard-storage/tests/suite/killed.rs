@@ -41,6 +41,7 @@ async fn write_for_ever(storage: &SqliteStorage, name: &str) {
             machines: Vec::new(),
             due: None,
             key: None,
+            reserves: None,
         };
         let committed = storage.commit(commit).await.expect("a commit");
         println!("ack {name} {}", committed.seq.0);

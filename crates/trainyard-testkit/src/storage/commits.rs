@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use trainyard_domain::{EventBody, Seq};
-use trainyard_storage::{CommitError, CreateError, Fence, Storage, StorageError, TelemetryItem};
+use trainyard_domain::{EventBody, Machine, Seq};
+use trainyard_storage::{CommitError, CreateError, Fence, Storage, StorageError, StoredJob, TelemetryItem};
 
 use super::StorageHarness;
 use super::make::*;
@@ -159,6 +159,56 @@ pub(super) async fn machines_ledger(harness: &dyn StorageHarness) {
     assert_eq!(names(storage.machines(false, 9).await.expect("all")), [order(3), order(2), order(1)]);
     assert_eq!(storage.machine(&order(2)).await.expect("one"), Some(gone));
     assert_eq!(storage.machine(&order(9)).await.expect("none"), None);
+}
+
+pub(super) async fn reservations(harness: &dyn StorageHarness) {
+    let storage = harness.open().await;
+    let storage = storage.as_ref();
+    let (one, two) = (create(storage, &job("one")).await, create(storage, &job("two")).await);
+    let read = storage.reservations().await.expect("a number");
+    let reserving = |stored: &StoredJob, n: u128, name: &str| {
+        let mut order = commit(stored, storage);
+        order.machines = vec![machine(n, name)];
+        order.reserves = Some(read);
+        order
+    };
+    let answers =
+        join_all([storage.commit(reserving(&one, 1, "one")), storage.commit(reserving(&two, 2, "two"))])
+            .await;
+    let refused: Vec<_> = answers.iter().filter_map(|answer| answer.as_ref().err()).collect();
+    assert!(matches!(refused.as_slice(), [CommitError::Stale(_)]), "{answers:?}");
+    assert_eq!(storage.reservations().await.expect("a number"), read + 1);
+    assert_eq!(storage.machines(true, 9).await.expect("machines").len(), 1, "the refused one wrote nothing");
+    // Who sets nothing aside is not held up, and a refused commit does not count.
+    let late = if answers[0].is_ok() { two } else { one };
+    let mut stale = reserving(&late, 3, "late");
+    (stale.version, stale.reserves) = (late.version + 1, Some(read + 1));
+    storage.commit(stale).await.expect_err("another version");
+    storage.commit(commit(&late, storage)).await.expect("without a reservation");
+    assert_eq!(storage.reservations().await.expect("a number"), read + 1);
+}
+
+pub(super) async fn machines_since(harness: &dyn StorageHarness) {
+    let storage = harness.open().await;
+    let storage = storage.as_ref();
+    let stored = create(storage, &job("one")).await;
+    let mut ledger = commit(&stored, storage);
+    let gone = |n: u128, seconds: i64| Machine { gone_at: Some(at(seconds)), ..machine(n, "one") };
+    ledger.machines = vec![gone(1, 10), gone(2, 20), machine(3, "one"), gone(4, 30)];
+    storage.commit(ledger).await.expect("a commit");
+    let since = async |seconds| {
+        let machines = storage.machines_since(at(seconds), 9).await.expect("machines");
+        let mut orders: Vec<_> = machines.into_iter().map(|machine| machine.order).collect();
+        orders.sort();
+        orders
+    };
+    let mut expected = vec![order(2), order(3), order(4)];
+    expected.sort();
+    assert_eq!(since(20).await, expected);
+    assert_eq!(since(31).await, [order(3)]);
+    assert_eq!(storage.machines_since(at(0), 4).await.expect("machines").len(), 4);
+    let refused = storage.machines_since(at(0), 3).await;
+    assert!(matches!(refused, Err(StorageError::TooMany { max: 3, .. })), "{refused:?}");
 }
 
 pub(super) async fn only_facts(harness: &dyn StorageHarness) {

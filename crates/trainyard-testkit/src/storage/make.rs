@@ -59,6 +59,7 @@ pub(super) fn commit(stored: &StoredJob, storage: &dyn Storage) -> Commit {
         machines: Vec::new(),
         due: None,
         key: None,
+        reserves: None,
     }
 }
 
@@ -118,6 +119,10 @@ pub(super) fn machine(n: u128, name: &str) -> Machine {
         gone_at: None,
         gone_proof: None,
         billed_until: None,
+        billed_from: None,
+        labels: BTreeMap::new(),
+        reserved: None,
+        bill: None,
     }
 }
 

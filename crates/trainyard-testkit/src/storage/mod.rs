@@ -63,6 +63,11 @@ pub fn cases() -> Vec<Case> {
         case!(commits::refused_beside_good, "a refused change does not spoil those written at the same time"),
         case!(commits::seq_dense, "numbers are dense under 32 writers mixing commits and telemetry"),
         case!(commits::machines_ledger, "the ledger is written with the commit, and outlives the job"),
+        case!(
+            commits::reservations,
+            "of two commits that set money aside by the same reading one is refused"
+        ),
+        case!(commits::machines_since, "what a month's accounts rest on is given whole or not at all"),
         case!(commits::only_facts, "telemetry cannot be committed, nor a fact appended"),
         case!(telemetry::cursor_exactly_once, "a batch sent again, whole or late, is taken once"),
         case!(
@@ -124,7 +129,8 @@ macro_rules! storage_conformance {
     ($harness:expr) => {
         $crate::storage_conformance!(@each $harness;
             create_race, load_gives_back, delete_forgets,
-            stale, commit_race, fenced, missing, refused_beside_good, seq_dense, machines_ledger, only_facts,
+            stale, commit_race, fenced, missing, refused_beside_good, seq_dense, machines_ledger, reservations, machines_since,
+            only_facts,
             cursor_exactly_once, older_attempt, aside, current_metrics, version_stays, log_bytes, series, not_finite,
             paging, expiry, notifications,
             stable_while_creating, totals, labels,

@@ -77,12 +77,13 @@ fn moments(next: &JobState, before: &JobState) -> Option<&'static str> {
     }
 }
 
-const WISHES: [(&str, Wish); 5] = [
+const WISHES: [(&str, Wish); 6] = [
     ("rest", Wish::Rest),
     ("run", Wish::Run),
     ("pause", Wish::Pause),
     ("stop(cancel)", Wish::Stop(StopCause::Cancel)),
     ("stop(deadline)", Wish::Stop(StopCause::Deadline)),
+    ("stop(budget)", Wish::Stop(StopCause::Budget)),
 ];
 
 /// A job in that state with that wish, submitted to `here`; none where restoring finds a contradiction.

@@ -15,6 +15,7 @@ fn bounds() -> Bounds {
         look_every: Duration::from_secs(2),
         boot_poll: Duration::from_millis(2),
         cancel_grace_max: Duration::from_secs(20),
+        money: None,
     }
 }
 
@@ -107,7 +108,8 @@ fn check_at(job: &Job, seen: &Seen, at: Timestamp) -> String {
         Step::Resume(_) => "resume".to_owned(),
         Step::Collect { .. } => "collect".to_owned(),
         Step::Replace { reason, .. } => format!("replace: {}", reason.code),
-        Step::Expire => "expire".to_owned(),
+        Step::Expire(StopCause::Budget) => "expire (budget)".to_owned(),
+        Step::Expire(_) => "expire".to_owned(),
         Step::Finish(Outcome::Stopped { exit }) => format!("stopped, exit {:?}", exit.map(|e| e.code)),
         Step::Finish(Outcome::Failed { reason, exit }) => {
             format!("failed: {}, exit {:?}", reason.code, exit.map(|e| e.code))
