@@ -26,7 +26,7 @@ fn points(from: u64) -> Vec<TelemetryItem> {
             let values = values.map(|(name, value)| (name.to_owned(), MetricValue(value))).into();
             TelemetryItem {
                 at: Timestamp::UNIX_EPOCH,
-                body: EventBody::Metrics(MetricPoint { step: Some(step), values }),
+                body: EventBody::Metrics(MetricPoint { step: Some(step), values, ..MetricPoint::default() }),
             }
         })
         .collect()

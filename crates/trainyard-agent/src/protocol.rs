@@ -100,6 +100,19 @@ pub(crate) struct RenewBody {
     pub(crate) machine_ends_ms: Option<u64>,
 }
 
+/// The body of `checkpoints/hold`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct HoldBody {
+    pub(crate) path: String,
+    pub(crate) wait_ms: u64,
+}
+
+/// The body of `checkpoints/release`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ReleaseBody {
+    pub(crate) path: String,
+}
+
 /// What a signature is made over.
 pub(crate) fn string_to_sign(
     order: &str,

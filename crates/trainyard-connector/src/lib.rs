@@ -28,7 +28,7 @@ pub use error::{ConnectorError, Effect, ErrorKind};
 pub use lease::{BadHttpCall, HttpCall, SelfRemoval};
 pub use offer::{Arch, OFFERS_MAX, Offer, Stock};
 pub use workload::{
-    AgentEvent, AgentEventBody, AgentGreeting, CheckpointInfo, EXEC_WITHIN_MAX, EventBatch, ExecOrder,
-    ExecOutput, HandOver, HandOverPurpose, InputSource, KeptJob, Manifest, ManifestFile, Renewal,
-    SelfRemovalProof, SetupPhase, StartOrder, TrainingState, Workload, WorkloadState,
+    AgentEvent, AgentEventBody, AgentGreeting, CheckpointInfo, CheckpointManifest, EXEC_WITHIN_MAX,
+    EventBatch, ExecOrder, ExecOutput, HandOver, HandOverPurpose, InputSource, KeptJob, Manifest,
+    ManifestFile, Renewal, SelfRemovalProof, SetupPhase, StartOrder, TrainingState, Workload, WorkloadState,
 };

@@ -76,6 +76,38 @@ pub trait Workload: Debug + Send + Sync {
     /// Complete checkpoints, newest last.
     async fn checkpoints(&self) -> Result<Vec<CheckpointInfo>, ConnectorError>;
 
+    /// Holds a complete checkpoint as it is now, so that it can be copied while the training goes on and removes it.
+    /// Waits for its digests up to `wait`; `None` while they are being made. Asked again for the same checkpoint the
+    /// answer is the same; one checkpoint is held at a time, and another one takes the place of the one before.
+    /// `NotFound` where there is no complete one at that path. The default is `Unsupported`.
+    async fn hold_checkpoint(
+        &self,
+        path: &str,
+        wait: Duration,
+    ) -> Result<Option<CheckpointManifest>, ConnectorError> {
+        let _ = (path, wait);
+        Err(no_checkpoints())
+    }
+
+    /// Bytes of a file of the checkpoint that is held, `offset` to at most `offset + limit`. The caller compares the
+    /// digest. The default is `Unsupported`.
+    async fn checkpoint_file(
+        &self,
+        path: &str,
+        file: &str,
+        offset: u64,
+        limit: u64,
+    ) -> Result<Bytes, ConnectorError> {
+        let _ = (path, file, offset, limit);
+        Err(no_checkpoints())
+    }
+
+    /// Lets go of the checkpoint that is held; none held is fine. The default is `Unsupported`.
+    async fn release_checkpoint(&self, path: &str) -> Result<(), ConnectorError> {
+        let _ = path;
+        Err(no_checkpoints())
+    }
+
     /// Tells the agent that the orchestrator lives, and what changed of what it goes by when nobody speaks to it.
     async fn renew(&self, renewal: &Renewal) -> Result<(), ConnectorError>;
 
@@ -90,6 +122,10 @@ pub trait Workload: Debug + Send + Sync {
 
     /// Lets the agent go: it kills what is left, removes what the attempt left on its disk, and exits.
     async fn release(&self) -> Result<(), ConnectorError>;
+}
+
+fn no_checkpoints() -> ConnectorError {
+    ConnectorError::refused(crate::ErrorKind::Unsupported, "checkpoints cannot be copied from this machine")
 }
 
 /// The agent's greeting.
@@ -292,6 +328,19 @@ pub struct CheckpointInfo {
     pub size_bytes: u64,
 }
 
+/// A checkpoint that is held on a machine to be copied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckpointManifest {
+    /// Which one, as [`CheckpointInfo`] names it.
+    pub path: String,
+    /// Where the next attempt finds it, relative to its checkpoint directory.
+    pub name: String,
+    /// The step it was written at, where that can be told.
+    pub step: Option<u64>,
+    /// Every file, sorted by path, with the digests made on the machine.
+    pub files: Vec<ManifestFile>,
+}
+
 /// What a training left in its output directory, after `outputs.include` and `exclude`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -374,4 +423,11 @@ pub enum HandOverPurpose {
     Code,
     /// A file at that relative path of the input directory.
     File(String),
+    /// A file of a checkpoint to continue from. One that is there under that name already is left as it is.
+    Checkpoint {
+        /// The checkpoint's directory, relative to the checkpoint directory.
+        checkpoint: String,
+        /// The file's path in it.
+        path: String,
+    },
 }

@@ -19,6 +19,9 @@ pub struct MetricPoint {
     pub step: Option<u64>,
     /// Every other numeric field by name.
     pub values: BTreeMap<String, MetricValue>,
+    /// An earlier attempt told this step already: what is shown from here on was trained again after a loss.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub repeated: bool,
 }
 
 impl MetricPoint {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use trainyard_connector::{Connector, ConnectorError, Vacancy};
 use trainyard_domain::{AttemptNumber, Job, JobId, Machine, OrderName, ProviderName, Timestamp};
-use trainyard_storage::{DiskArtifacts, InputFiles, LogFiles, Storage};
+use trainyard_storage::{DiskArtifacts, DiskCheckpoints, InputFiles, LogFiles, Storage};
 
 use crate::bells::{Bells, lock};
 use crate::feed::Feeds;
@@ -31,6 +31,7 @@ const UNREACHED_POLL: Duration = Duration::from_millis(700);
 pub(crate) struct Core {
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) artifacts: DiskArtifacts,
+    pub(crate) checkpoints: DiskCheckpoints,
     pub(crate) logs: LogFiles,
     pub(crate) inputs: InputFiles,
     pub(crate) installation: Installation,

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use trainyard_connector::Connector;
 use trainyard_domain::{InstallationId, Timestamp};
-use trainyard_storage::{DiskArtifacts, Fence, InputFiles, LogFiles, Storage};
+use trainyard_storage::{DiskArtifacts, DiskCheckpoints, Fence, InputFiles, LogFiles, Storage};
 
 use crate::bells::lock;
 use crate::core::{Core, Provider};
@@ -24,6 +24,8 @@ pub struct Parts {
     pub storage: Arc<dyn Storage>,
     /// Where artifacts are kept.
     pub artifacts: DiskArtifacts,
+    /// Where checkpoints are kept that were brought home.
+    pub checkpoints: DiskCheckpoints,
     /// Where logs are kept.
     pub logs: LogFiles,
     /// Where uploaded inputs are kept.
@@ -64,6 +66,7 @@ impl Orchestrator {
         let core = Arc::new(Core {
             storage: parts.storage,
             artifacts: parts.artifacts,
+            checkpoints: parts.checkpoints,
             logs: parts.logs,
             inputs: parts.inputs,
             installation: parts.installation,

@@ -89,7 +89,7 @@ mod tests {
 
     fn point(step: u64, name: &str, value: f64) -> MetricPoint {
         let values = BTreeMap::from([(name.to_owned(), MetricValue(value))]);
-        MetricPoint { step: Some(step), values }
+        MetricPoint { step: Some(step), values, ..MetricPoint::default() }
     }
 
     /// A slow wave with one spike up, one down, and one NaN.

@@ -6,6 +6,7 @@
 //! in `trainyard-testkit`.
 
 mod artifacts;
+mod checkpoints;
 mod durable;
 mod inputs;
 mod logs;
@@ -15,6 +16,7 @@ mod types;
 mod verbs;
 
 pub use artifacts::{BadPath, DiskArtifacts, FileIngest, Ingest, IngestError, check_path};
+pub use checkpoints::{BlobIngest, Checkpoint, CheckpointIngest, DiskCheckpoints, JobCheckpoints};
 pub use inputs::{InputError, InputFiles, Received};
 pub use logs::LogFiles;
 #[cfg(feature = "sqlite")]

@@ -71,6 +71,9 @@ pub trait Storage: std::fmt::Debug + Send + Sync + 'static {
         query: &MetricQuery,
     ) -> Result<Vec<(Timestamp, MetricPoint)>, StorageError>;
 
+    /// The highest step of any metric that attempts before that one told; none where they told none.
+    async fn highest_step(&self, id: &JobId, before: AttemptNumber) -> Result<Option<u64>, StorageError>;
+
     /// Jobs that are due at `now`, the longest due first, and when the next one is.
     async fn due(
         &self,

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use tokio::time::{Instant, timeout};
 use trainyard_agent::{AgentClient, SupplyError, TlsIdentity};
 use trainyard_connector::{
-    AgentGreeting, Arch, CheckpointInfo, ConnectorError, ErrorKind, EventBatch, ExecOrder, ExecOutput,
-    InputSource, KeptJob, Manifest, Renewal, StartOrder, Workload, WorkloadState,
+    AgentGreeting, Arch, CheckpointInfo, CheckpointManifest, ConnectorError, ErrorKind, EventBatch,
+    ExecOrder, ExecOutput, InputSource, KeptJob, Manifest, Renewal, StartOrder, Workload, WorkloadState,
 };
 use trainyard_domain::OrderName;
 
@@ -157,6 +157,28 @@ impl Workload for MappedWorkload {
 
     async fn checkpoints(&self) -> Result<Vec<CheckpointInfo>, ConnectorError> {
         self.heed(self.client().await?.checkpoints().await)
+    }
+
+    async fn hold_checkpoint(
+        &self,
+        path: &str,
+        wait: Duration,
+    ) -> Result<Option<CheckpointManifest>, ConnectorError> {
+        self.heed(self.client().await?.hold_checkpoint(path, wait).await)
+    }
+
+    async fn checkpoint_file(
+        &self,
+        path: &str,
+        file: &str,
+        offset: u64,
+        limit: u64,
+    ) -> Result<Bytes, ConnectorError> {
+        self.heed(self.client().await?.checkpoint_file(path, file, offset, limit).await)
+    }
+
+    async fn release_checkpoint(&self, path: &str) -> Result<(), ConnectorError> {
+        self.heed(self.client().await?.release_checkpoint(path).await)
     }
 
     async fn renew(&self, renewal: &Renewal) -> Result<(), ConnectorError> {

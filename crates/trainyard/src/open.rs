@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use trainyard_connector::Connector;
 use trainyard_orchestrator::{Installation, InstallationError, Orchestrator, Parts};
-use trainyard_storage::{DiskArtifacts, InputFiles, LogFiles, SqliteOptions, SqliteStorage, StorageError};
+use trainyard_storage::{
+    DiskArtifacts, DiskCheckpoints, InputFiles, LogFiles, SqliteOptions, SqliteStorage, StorageError,
+};
 
 use crate::Config;
 use crate::clouds::HOW_TO_CONFIGURE;
@@ -54,6 +56,7 @@ pub async fn open(config: Config) -> Result<Orchestrator, OpenError> {
     let parts = Parts {
         storage: Arc::new(storage),
         artifacts: DiskArtifacts::open(data.join("artifacts")).await?,
+        checkpoints: DiskCheckpoints::open(data.join("checkpoints")).await?,
         logs: LogFiles::open(data.join("logs")).await?,
         inputs: InputFiles::open(data.join("inputs"), config.policy.input_bytes_max).await?,
         installation,

@@ -19,13 +19,16 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use trainyard_connector::{
-    AgentGreeting, Arch, CheckpointInfo, ConnectorError, EXEC_WITHIN_MAX, ErrorKind, EventBatch, ExecOrder,
-    ExecOutput, InputSource, KeptJob, Manifest, Renewal, StartOrder, Workload, WorkloadState,
+    AgentGreeting, Arch, CheckpointInfo, CheckpointManifest, ConnectorError, EXEC_WITHIN_MAX, ErrorKind,
+    EventBatch, ExecOrder, ExecOutput, InputSource, KeptJob, Manifest, Renewal, StartOrder, Workload,
+    WorkloadState,
 };
 use trainyard_domain::OrderName;
 
 use crate::SigningKey;
-use crate::protocol::{ANSWER_BYTES_MAX, InputState, RenewBody, StartBody, StopBody, WAIT_MS_MAX};
+use crate::protocol::{
+    ANSWER_BYTES_MAX, HoldBody, InputState, ReleaseBody, RenewBody, StartBody, StopBody, WAIT_MS_MAX,
+};
 pub use supply::{AgentSupply, BootOrder, Bootstrap, Stay, SupplyConfig, SupplyError, boot_failure};
 pub use tls::TlsIdentity;
 use transport::{Call, Transport};
@@ -220,6 +223,33 @@ impl Workload for AgentClient {
 
     async fn checkpoints(&self) -> Result<Vec<CheckpointInfo>, ConnectorError> {
         self.get("/v1/checkpoints", QUICK).await
+    }
+
+    async fn hold_checkpoint(
+        &self,
+        path: &str,
+        wait: Duration,
+    ) -> Result<Option<CheckpointManifest>, ConnectorError> {
+        let wait_ms = millis(wait).min(WAIT_MS_MAX);
+        let body = HoldBody { path: path.to_owned(), wait_ms };
+        self.post("/v1/checkpoints/hold", &body, LONG + Duration::from_millis(wait_ms)).await
+    }
+
+    async fn checkpoint_file(
+        &self,
+        path: &str,
+        file: &str,
+        offset: u64,
+        limit: u64,
+    ) -> Result<Bytes, ConnectorError> {
+        let (path, file, limit) = (encode(path), encode(file), limit.min(ANSWER_BYTES_MAX));
+        let target = format!("/v1/checkpoints/file?path={path}&file={file}&offset={offset}&limit={limit}");
+        self.transport.send(Call::new(Method::GET, &target).within(BULK)).await
+    }
+
+    async fn release_checkpoint(&self, path: &str) -> Result<(), ConnectorError> {
+        let body = ReleaseBody { path: path.to_owned() };
+        self.post::<Nothing>("/v1/checkpoints/release", &body, LONG).await.map(drop)
     }
 
     async fn renew(&self, renewal: &Renewal) -> Result<(), ConnectorError> {

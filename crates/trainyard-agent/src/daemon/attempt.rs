@@ -12,6 +12,7 @@ use trainyard_connector::{HandOver, HandOverPurpose, KeptJob, Manifest, Training
 use trainyard_domain::{AttemptNumber, JobId, JobSpec, Limits, SecretName};
 
 use super::agent::Agent;
+use super::hold::Hold;
 use super::journal::Journal;
 use super::layout::Layout;
 use super::output::{Masker, Output};
@@ -64,9 +65,12 @@ impl Start {
                 let text = format!("the input {} was not handed over", input.sha256);
                 return Err(Refusal::new(StatusCode::CONFLICT, "input_missing", text));
             }
-            if let HandOverPurpose::File(path) = &input.purpose
-                && place::inside(path).is_none()
-            {
+            let paths = match &input.purpose {
+                HandOverPurpose::File(path) => vec![path],
+                HandOverPurpose::Checkpoint { checkpoint, path } => vec![checkpoint, path],
+                HandOverPurpose::Code | HandOverPurpose::Dataset | HandOverPurpose::EvalDataset => Vec::new(),
+            };
+            if let Some(path) = paths.into_iter().find(|path| place::inside(path).is_none()) {
                 return Err(Refusal::invalid(format!("the input path `{path}` leads outside")));
             }
         }
@@ -143,6 +147,7 @@ pub(crate) struct Attempt {
     state: watch::Sender<TrainingState>,
     manifest: watch::Sender<Made>,
     desk: Mutex<Option<Arc<Desk>>>,
+    hold: Hold,
     /// Set when nobody will ask for its manifest.
     abandoned: AtomicBool,
     /// Set with the first request to stop, for what happens before there is a process to stop.
@@ -184,6 +189,7 @@ impl Attempt {
             state: watch::Sender::new(TrainingState::Preparing),
             manifest: watch::Sender::new(None),
             desk: Mutex::new(None),
+            hold: Hold::new(layout.hold_dir()),
             abandoned: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
         });
@@ -219,6 +225,11 @@ impl Attempt {
 
     pub(crate) fn sources(&self) -> &Arc<Sources> {
         &self.sources
+    }
+
+    /// The checkpoint that is held while it is copied.
+    pub(crate) fn hold(&self) -> &Hold {
+        &self.hold
     }
 
     pub(crate) fn state(&self) -> TrainingState {
@@ -262,6 +273,7 @@ impl Attempt {
     /// What it left is of no use any more. Resolves when its files are not read any more.
     pub(crate) async fn abandon(&self) {
         self.abandoned.store(true, Ordering::SeqCst);
+        self.hold.let_go(None).await;
         let mut manifest = self.manifest.subscribe();
         let _ = manifest.wait_for(Option::is_some).await;
     }

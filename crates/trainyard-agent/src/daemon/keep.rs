@@ -7,6 +7,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::place;
@@ -44,6 +45,31 @@ pub(super) fn restore(saved: &Path, checkpoints: &Path) -> io::Result<()> {
     place::remove(saved)
 }
 
+/// Puts a checkpoint that was handed over to where the training finds it: whole, or not at all. One that is there
+/// under that name already is left as it is.
+pub(super) fn place(checkpoints: &Path, name: &Path, files: &[(PathBuf, PathBuf)]) -> io::Result<()> {
+    let to = checkpoints.join(name);
+    if to.exists() {
+        return Ok(());
+    }
+    // A name that nobody takes for a checkpoint.
+    let aside = checkpoints.join(".handed-over");
+    place::remove(&aside)?;
+    for (from, path) in files {
+        let at = aside.join(path);
+        if let Some(dir) = at.parent() {
+            fs::create_dir_all(dir)?;
+        }
+        // Not a link: what was handed over stays as it is known by its digest, whatever the training does with this.
+        fs::copy(from, &at)?;
+        fs::set_permissions(&at, fs::Permissions::from_mode(0o644))?;
+    }
+    if let Some(dir) = to.parent() {
+        fs::create_dir_all(dir)?;
+    }
+    fs::rename(&aside, &to)
+}
+
 fn names(saved: &Path) -> io::Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(saved) {
         Ok(entries) => entries,
@@ -55,7 +81,7 @@ fn names(saved: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 /// Plain files and directories; anything else is no part of a checkpoint.
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
+pub(super) fn copy(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;

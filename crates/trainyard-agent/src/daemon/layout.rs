@@ -107,6 +107,11 @@ impl Layout {
         self.checkpoint_dir(job).with_file_name("saved-checkpoints")
     }
 
+    /// A checkpoint that is held while it is copied.
+    pub(crate) fn hold_dir(&self) -> PathBuf {
+        self.root.join("held")
+    }
+
     /// Whose checkpoints lie inside the root.
     fn job_file(&self) -> PathBuf {
         self.root.join("job")
@@ -122,6 +127,7 @@ impl Layout {
             self.output_dir(),
             self.watch_dir(),
             self.fetch_dir(),
+            self.hold_dir(),
             self.venv_dir(),
             self.metrics_file(),
             self.failure_file(),

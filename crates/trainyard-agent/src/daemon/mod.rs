@@ -15,6 +15,7 @@ mod exec;
 mod failure;
 mod fetch;
 mod held;
+mod hold;
 mod http;
 mod inputs;
 mod journal;

@@ -1,5 +1,6 @@
 //! From what was handed over to what is run: files in place, code unpacked, the plan for the warden.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use trainyard_domain::{Sha256, TrainerKind};
 use super::agent::Agent;
 use super::attempt::{Attempt, Start};
 use super::environment;
+use super::keep;
 use super::outputs;
 use super::place;
 use super::recipe;
@@ -68,6 +70,7 @@ pub(crate) fn prepare(agent: &Agent, attempt: &Attempt, start: &Start) -> Result
             ));
         }
     }
+    place_checkpoints(agent, start)?;
     let resume_from = resume_from(agent, attempt, start)?;
     let environment = environment(agent, attempt, start, datasets, resume_from.as_deref());
     let steps = steps(agent, start, &directory, resume_from.is_some())?;
@@ -94,6 +97,7 @@ fn place_inputs(
                 (dataset_name("eval_dataset", &from), Some("TRAINYARD_EVAL_DATASET"))
             }
             HandOverPurpose::File(path) => (path.clone(), None),
+            HandOverPurpose::Checkpoint { .. } => continue,
         };
         let inside = place::inside(&name).ok_or_else(|| PrepareError::Outside(name.clone()))?;
         let to = layout.input_dir().join(inside);
@@ -103,6 +107,23 @@ fn place_inputs(
         }
     }
     Ok(variables)
+}
+
+/// Checkpoints that were handed over.
+fn place_checkpoints(agent: &Agent, start: &Start) -> Result<(), PrepareError> {
+    let mut all: BTreeMap<&str, Vec<(PathBuf, PathBuf)>> = BTreeMap::new();
+    for input in &start.inputs {
+        let HandOverPurpose::Checkpoint { checkpoint, path } = &input.purpose else { continue };
+        let inside = place::inside(path).ok_or_else(|| PrepareError::Outside(path.clone()))?;
+        all.entry(checkpoint).or_default().push((agent.layout().input(&input.sha256), inside));
+    }
+    let dir = agent.layout().checkpoint_dir(&start.job_id);
+    for (name, files) in all {
+        let inside = place::inside(name).ok_or_else(|| PrepareError::Outside(name.to_owned()))?;
+        keep::place(&dir, &inside, &files)
+            .map_err(|error| PrepareError::Place(format!("the checkpoint `{name}`"), error))?;
+    }
+    Ok(())
 }
 
 fn shown(digest: &Sha256, name: &str) -> String {

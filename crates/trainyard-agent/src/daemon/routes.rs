@@ -19,7 +19,7 @@ use super::exec::exec;
 use super::inputs::{self, Part};
 use super::manifest;
 use super::refusal::Refusal;
-use crate::protocol::{ANSWER_BYTES_MAX, RenewBody, StartBody, StopBody, WAIT_MS_MAX};
+use crate::protocol::{ANSWER_BYTES_MAX, HoldBody, ReleaseBody, RenewBody, StartBody, StopBody, WAIT_MS_MAX};
 
 /// Events in one answer, unless asked for fewer.
 const EVENTS_MAX: usize = 4096;
@@ -66,6 +66,18 @@ pub(super) async fn route(agent: &Arc<Agent>, head: &Parts, body: Bytes) -> Resu
         }
         (&Method::GET, "file") => file(agent, &query).await,
         (&Method::GET, "checkpoints") => json(&agent.attempt()?.sources().checkpoints()),
+        (&Method::POST, "checkpoints/hold") => {
+            let HoldBody { path, wait_ms } = parse(&body)?;
+            let wait = Duration::from_millis(wait_ms.min(WAIT_MS_MAX));
+            let attempt = agent.attempt()?;
+            json(&attempt.hold().hold(attempt.sources(), &path, wait).await?.as_deref())
+        }
+        (&Method::GET, "checkpoints/file") => checkpoint_file(agent, &query).await,
+        (&Method::POST, "checkpoints/release") => {
+            let ReleaseBody { path } = parse(&body)?;
+            agent.attempt()?.hold().let_go(Some(&path)).await;
+            nothing()
+        }
         (&Method::POST, "renew") => {
             let body: RenewBody = parse(&body)?;
             agent.renew(Duration::from_millis(body.lease_ms));
@@ -138,6 +150,21 @@ async fn file(agent: &Agent, query: &Query<'_>) -> Result<Answer, Refusal> {
         Ok(Ok(bytes)) => Ok(Answer::Bytes(bytes.into())),
         Ok(Err(error)) => Err(Refusal::broken("the file could not be read", &error)),
         Err(error) => Err(Refusal::broken("the file could not be read", &error)),
+    }
+}
+
+async fn checkpoint_file(agent: &Agent, query: &Query<'_>) -> Result<Answer, Refusal> {
+    let named =
+        |name: &str| query.text(name)?.ok_or_else(|| Refusal::invalid(format!("`{name}` is missing")));
+    let (path, file) = (named("path")?, named("file")?);
+    let offset = query.number("offset")?.unwrap_or(0);
+    let limit = query.number("limit")?.unwrap_or(ANSWER_BYTES_MAX).min(ANSWER_BYTES_MAX);
+    let dir = agent.attempt()?.hold().dir_of(&path, &file).await?;
+    let read = tokio::task::spawn_blocking(move || manifest::read(&dir, &file, offset, limit)).await;
+    match read {
+        Ok(Ok(bytes)) => Ok(Answer::Bytes(bytes.into())),
+        Ok(Err(error)) => Err(Refusal::broken("the checkpoint could not be read", &error)),
+        Err(error) => Err(Refusal::broken("the checkpoint could not be read", &error)),
     }
 }
 

@@ -28,6 +28,7 @@ pub(crate) struct Sources {
     environment: Vec<(String, String)>,
     /// The directory with the hook in it.
     hook: Option<PathBuf>,
+    config: WatchConfig,
     state: Mutex<State>,
 }
 
@@ -54,11 +55,11 @@ impl Sources {
         }
         let (handle, events) = Watcher::start(&config);
         let (saved, keep) = (layout.saved_dir(&start.job_id), start.spec.checkpoints.keep as usize);
-        let follow = tokio::spawn(follow(events, journal, Saver { config, saved, keep }));
+        let follow = tokio::spawn(follow(events, journal, Saver { config: config.clone(), saved, keep }));
         let environment =
             handle.env().iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
         let sink = handle.sink();
-        Ok(Sources { sink, environment, hook, state: Mutex::new(State::Watching(handle, follow)) })
+        Ok(Sources { sink, environment, hook, config, state: Mutex::new(State::Watching(handle, follow)) })
     }
 
     /// Takes the training's output.
@@ -95,6 +96,13 @@ impl Sources {
             State::Watching(handle, _) => handle.checkpoints(),
             State::Finished(checkpoints) => checkpoints.clone(),
         }
+    }
+
+    /// Where a complete checkpoint stands, and where the next attempt finds it.
+    pub(super) fn whereabouts(&self, path: &str) -> (PathBuf, String) {
+        let name = path.strip_prefix(OUTPUT_PREFIX);
+        let name = name.map_or_else(|| path.to_owned(), |name| saved_name(&self.config, name).to_owned());
+        (checkpoint_dir(&self.config, path), name)
     }
 
     /// The newest complete one in the checkpoint directory, relative to it.
@@ -161,9 +169,14 @@ struct Saver {
 
 impl Saver {
     fn save(&self, path: &str, name: &str) -> io::Result<()> {
-        // A directory that the trainer made above it is of no use to the next attempt.
-        let nested = !self.config.pattern.contains('/');
-        let name = name.rsplit('/').next().filter(|_| nested).unwrap_or(name);
+        let name = saved_name(&self.config, name);
         keep::save(&checkpoint_dir(&self.config, path), &self.saved, name, self.keep)
     }
+}
+
+/// The name in the checkpoint directory of one among the outputs: a directory that the trainer made above it is of no
+/// use to the next attempt.
+fn saved_name<'a>(config: &WatchConfig, name: &'a str) -> &'a str {
+    let nested = !config.pattern.contains('/');
+    name.rsplit('/').next().filter(|_| nested).unwrap_or(name)
 }

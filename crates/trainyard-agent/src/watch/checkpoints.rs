@@ -38,6 +38,11 @@ pub fn checkpoint_dir(config: &WatchConfig, path: &str) -> PathBuf {
     }
 }
 
+/// Bytes of the files of a checkpoint, counted as its [`CheckpointInfo`] counts them.
+pub fn checkpoint_bytes(dir: &Path) -> u64 {
+    sign(dir).bytes
+}
+
 /// The checkpoints known so far.
 #[derive(Debug)]
 pub(super) struct Checkpoints {

@@ -79,7 +79,7 @@ pub(super) fn point_of(numbers: impl IntoIterator<Item = (String, f64)>) -> Metr
     while values.len() > MetricPoint::NAMES_MAX {
         values.pop_last();
     }
-    MetricPoint { step: at, values }
+    MetricPoint { step: at, values, ..MetricPoint::default() }
 }
 
 /// The text with bare `NaN` and `Infinity` put in quotes; the same text where there are none.

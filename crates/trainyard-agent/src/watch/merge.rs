@@ -190,7 +190,7 @@ mod tests {
 
     fn point(step: Option<u64>, values: &[(&str, f64)]) -> MetricPoint {
         let values = values.iter().map(|(name, value)| ((*name).to_owned(), MetricValue(*value))).collect();
-        MetricPoint { step, values }
+        MetricPoint { step, values, ..MetricPoint::default() }
     }
 
     type Line<'a> = (Source, Option<u64>, &'a [(&'a str, f64)], &'a [&'a str]);

@@ -40,7 +40,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 use trainyard_connector::{AgentEventBody, CheckpointInfo};
 
-pub use checkpoints::{OUTPUT_PREFIX, checkpoint_dir};
+pub use checkpoints::{OUTPUT_PREFIX, checkpoint_bytes, checkpoint_dir};
 pub use output::{OutputFeed, OutputSink};
 
 use changes::Changes;

@@ -88,6 +88,7 @@ impl Orchestrator {
 pub(crate) async fn forget_files(core: &Arc<Core>, id: &JobId, keep_artifact: bool) -> Result<(), Error> {
     core.forget(id);
     core.logs.delete(id).await?;
+    core.checkpoints.delete(id).await?;
     if !keep_artifact {
         core.artifacts.delete(id).await?;
     }

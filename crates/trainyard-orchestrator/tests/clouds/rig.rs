@@ -6,7 +6,7 @@ use std::time::Duration;
 use trainyard_connector::Connector;
 use trainyard_domain::{EventBody, Job, JobId, JobSpec, Machine, Seq, StateName};
 use trainyard_orchestrator::{Installation, Orchestrator, Parts, Policy, SystemClock};
-use trainyard_storage::{DiskArtifacts, InputFiles, LogFiles, SqliteOptions, SqliteStorage};
+use trainyard_storage::{DiskArtifacts, DiskCheckpoints, InputFiles, LogFiles, SqliteOptions, SqliteStorage};
 
 use crate::cloud::Cloud;
 
@@ -43,6 +43,7 @@ pub(crate) async fn rig_with(clouds: &[&Cloud], policy: Policy) -> Rig {
     let orchestrator = Orchestrator::start(Parts {
         storage: Arc::new(SqliteStorage::open(SqliteOptions::new(at("db"))).await.unwrap()),
         artifacts: DiskArtifacts::open(at("artifacts")).await.unwrap(),
+        checkpoints: DiskCheckpoints::open(at("checkpoints")).await.unwrap(),
         logs: LogFiles::open(at("logs")).await.unwrap(),
         inputs: InputFiles::open(at("inputs"), policy.input_bytes_max).await.unwrap(),
         installation: Installation::open(directory.path(), &SystemClock).unwrap(),

@@ -227,6 +227,7 @@ mod tests {
             EventBody::Metrics(MetricPoint {
                 step: Some(1000),
                 values: BTreeMap::from([("loss".to_owned(), MetricValue(0.5))]),
+                ..MetricPoint::default()
             }),
             EventBody::Progress(Progress {
                 fraction: Some(0.25),

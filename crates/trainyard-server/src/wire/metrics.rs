@@ -1,5 +1,5 @@
 //! Metrics on the wire: `step`, `epoch`, `loss` and `learning_rate` always stand there (null where they have no
-//! value), every other number beside them under its own name.
+//! value), every other number beside them under its own name. `repeated: true` marks what an earlier attempt told already.
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -42,8 +42,13 @@ fn entries<M: SerializeMap>(point: &MetricPoint, map: &mut M) -> Result<(), M::E
     for name in ALWAYS {
         map.serialize_entry(name, &point.values.get(name))?;
     }
+    if point.repeated {
+        map.serialize_entry("repeated", &true)?;
+    }
     // A training may log under any name; those that stand already are not written twice.
-    let taken = |name: &str| ALWAYS.contains(&name) || name == "step" || name == "ts";
+    let taken = |name: &str| {
+        ALWAYS.contains(&name) || ["step", "ts"].contains(&name) || point.repeated && name == "repeated"
+    };
     for (name, value) in point.values.iter().filter(|(name, _)| !taken(name)) {
         map.serialize_entry(name, value)?;
     }
@@ -78,7 +83,7 @@ mod tests {
         let point = |step, values: &[(&str, f64)]| {
             let values: BTreeMap<_, _> =
                 values.iter().map(|(name, value)| ((*name).to_owned(), MetricValue(*value))).collect();
-            MetricPoint { step, values }
+            MetricPoint { step, values, repeated: step == Some(7) }
         };
         let full = [("epoch", 1.0), ("loss", 0.5), ("learning_rate", 0.0002), ("grad_norm", 1.25)];
         let odd =

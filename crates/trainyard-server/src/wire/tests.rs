@@ -94,7 +94,8 @@ fn a_running_job_shows_its_metrics() {
     let mut view = view(running());
     let values = [("epoch", 1.0), ("loss", 0.5), ("learning_rate", 0.0002)];
     let values = values.map(|(name, value)| (name.to_owned(), MetricValue(value)));
-    view.current_metrics = Some(MetricPoint { step: Some(1000), values: BTreeMap::from(values) });
+    view.current_metrics =
+        Some(MetricPoint { step: Some(1000), values: BTreeMap::from(values), ..MetricPoint::default() });
     view.progress =
         Some(Progress { fraction: Some(0.5), eta_s: Some(60), step: Some(1000), total_steps: Some(2000) });
     insta::assert_json_snapshot!("running", (StatusAnswer::new(&view, None), SubmitAnswer::from(&view)));

@@ -13,8 +13,8 @@ use trainyard_domain::{
 use trainyard_orchestrator::{Installation, Orchestrator, Parts, Policy, SystemClock};
 use trainyard_server::{Server, ServerConfig};
 use trainyard_storage::{
-    Commit, DiskArtifacts, InputFiles, LogFiles, SqliteOptions, SqliteStorage, Storage, Telemetry,
-    TelemetryItem,
+    Commit, DiskArtifacts, DiskCheckpoints, InputFiles, LogFiles, SqliteOptions, SqliteStorage, Storage,
+    Telemetry, TelemetryItem,
 };
 
 use crate::client::{Answer, ask};
@@ -46,6 +46,7 @@ pub(crate) async fn rig_with(change: impl FnOnce(&mut ServerConfig)) -> Rig {
     let orchestrator = Orchestrator::start(Parts {
         storage: storage.clone(),
         artifacts: artifacts.clone(),
+        checkpoints: DiskCheckpoints::open(at("checkpoints")).await.unwrap(),
         logs: logs.clone(),
         inputs: InputFiles::open(at("inputs"), policy.input_bytes_max).await.unwrap(),
         installation: Installation::open(directory.path(), &SystemClock).unwrap(),
@@ -156,6 +157,7 @@ impl Rig {
             body: EventBody::Metrics(MetricPoint {
                 step: Some(i),
                 values: [("loss".to_owned(), MetricValue(*loss))].into(),
+                ..MetricPoint::default()
             }),
         };
         let items: Vec<TelemetryItem> = (first..).zip(losses).map(item).collect();

@@ -81,7 +81,7 @@ impl Story {
 fn point(step: u64) -> MetricPoint {
     let values = [("loss", 4.0 / (1.0 + step as f64 / 20.0)), ("learning_rate", 1e-4)];
     let values = values.map(|(name, value)| (name.to_owned(), MetricValue(value)));
-    MetricPoint { step: Some(step), values: BTreeMap::from(values) }
+    MetricPoint { step: Some(step), values: BTreeMap::from(values), ..MetricPoint::default() }
 }
 
 #[cfg(test)]

@@ -67,7 +67,7 @@ pub enum IngestError {
 }
 
 impl IngestError {
-    pub(super) fn io(doing: &'static str) -> impl Fn(std::io::Error) -> IngestError {
+    pub(crate) fn io(doing: &'static str) -> impl Fn(std::io::Error) -> IngestError {
         move |source| IngestError::Io { doing, source }
     }
 }

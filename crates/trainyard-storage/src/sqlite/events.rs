@@ -28,6 +28,10 @@ SELECT body FROM telemetry
 WHERE job = (SELECT n FROM jobs WHERE id = $1) AND metrics = 1 AND ($2 IS NULL OR step_max > $2)
 ORDER BY last";
 
+const HIGHEST_STEP: &str = "
+SELECT max(step_max) FROM telemetry
+WHERE job = (SELECT n FROM jobs WHERE id = $1) AND attempt < $2";
+
 fn fact(row: &SqliteRow) -> Result<Event, StorageError> {
     Ok(Event {
         seq: Seq(count(get(row, 1)?)),
@@ -94,6 +98,18 @@ impl SqliteStorage {
         let mut reader = self.reader().await?;
         let rows = sqlx::query(NOTIFICATIONS).bind(id.as_str()).fetch_all(reader.conn()).await;
         rows.map_err(failed("reading notifications"))?.iter().map(fact).collect()
+    }
+
+    pub(super) async fn highest_step_before(
+        &self,
+        id: &JobId,
+        before: AttemptNumber,
+    ) -> Result<Option<u64>, StorageError> {
+        let mut reader = self.reader().await?;
+        let query = sqlx::query(HIGHEST_STEP).bind(id.as_str()).bind(i64::from(before.get()));
+        let row = query.fetch_one(reader.conn()).await.map_err(failed("reading the highest step"))?;
+        let highest: Option<i64> = get(&row, 0)?;
+        Ok(highest.map(count))
     }
 
     pub(super) async fn metric_series(

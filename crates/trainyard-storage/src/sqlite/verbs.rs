@@ -69,6 +69,10 @@ impl Storage for SqliteStorage {
         self.metric_series(id, query).await
     }
 
+    async fn highest_step(&self, id: &JobId, before: AttemptNumber) -> Result<Option<u64>, StorageError> {
+        self.highest_step_before(id, before).await
+    }
+
     async fn due(
         &self,
         now: Timestamp,

@@ -129,7 +129,7 @@ pub(super) fn machine(n: u128, name: &str) -> Machine {
 pub(super) fn point(step: Option<u64>, values: &[(&str, f64)]) -> MetricPoint {
     let values: BTreeMap<String, MetricValue> =
         values.iter().map(|(name, value)| ((*name).to_owned(), MetricValue(*value))).collect();
-    MetricPoint { step, values }
+    MetricPoint { step, values, ..MetricPoint::default() }
 }
 
 pub(super) fn metric(seconds: i64, step: Option<u64>, values: &[(&str, f64)]) -> TelemetryItem {

@@ -79,6 +79,10 @@ pub fn cases() -> Vec<Case> {
         case!(telemetry::version_stays, "telemetry never makes a decision stale"),
         case!(telemetry::log_bytes, "the log's length follows its spans"),
         case!(telemetry::series, "metrics are read in order, by step, by name and up to a limit"),
+        case!(
+            telemetry::highest_step,
+            "the highest step that earlier attempts told is known, and no other job's"
+        ),
         case!(telemetry::not_finite, "values that are not finite come back as they were"),
         case!(events::paging, "pages of any size give the same history, facts and telemetry in order"),
         case!(

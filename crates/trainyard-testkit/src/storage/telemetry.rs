@@ -43,6 +43,26 @@ pub(super) async fn older_attempt(harness: &dyn StorageHarness) {
     assert_eq!(load(storage, "one").await.cursor, Some((attempt(2), 1)));
 }
 
+pub(super) async fn highest_step(harness: &dyn StorageHarness) {
+    let storage = harness.open().await;
+    let storage = storage.as_ref();
+    create(storage, &job("one")).await;
+    create(storage, &job("other")).await;
+    let before = async |n| storage.highest_step(&id("one"), attempt(n)).await.expect("the highest step");
+    let told = |n, steps: &[u64]| {
+        batch("one", n, 1, steps.iter().map(|step| metric(1, Some(*step), &[("loss", 1.0)])).collect())
+    };
+    assert_eq!(before(2).await, None, "nothing was told");
+    storage.append(told(1, &[10, 40, 30])).await.expect("appending");
+    storage
+        .append(batch("other", 1, 1, vec![metric(1, Some(99), &[("loss", 1.0)])]))
+        .await
+        .expect("appending");
+    storage.append(told(2, &[20, 60])).await.expect("appending");
+    assert_eq!([before(1).await, before(2).await, before(3).await], [None, Some(40), Some(60)]);
+    assert_eq!(storage.highest_step(&id("none"), attempt(2)).await.expect("the highest step"), None);
+}
+
 pub(super) async fn aside(harness: &dyn StorageHarness) {
     let storage = harness.open().await;
     let storage = storage.as_ref();
