@@ -4,6 +4,7 @@
 //! [`Workload`]: the training process on such a machine, through our agent beside it. An error says what failed
 //! and its [`Effect`]: whether it may have happened all the same.
 //!
+//! - [`owned`]: by what a machine in an account is known to be ours.
 //! - [`gpu`]: one list of words for GPUs, and whether an offer meets a need.
 //! - `http` (feature `http`): the client that a vendor's connector speaks through.
 //! - `ssh` (feature `ssh`): the tunnel to machines that open nothing else.
@@ -14,6 +15,7 @@ pub mod gpu;
 #[cfg(feature = "http")]
 pub mod http;
 mod lease;
+mod mark;
 mod offer;
 #[cfg(feature = "ssh")]
 pub mod ssh;
@@ -26,6 +28,7 @@ pub use connector::{
 };
 pub use error::{ConnectorError, Effect, ErrorKind};
 pub use lease::{BadHttpCall, HttpCall, SelfRemoval};
+pub use mark::{MARK_VARIABLE, mark_of, owned};
 pub use offer::{Arch, OFFERS_MAX, Offer, Stock};
 pub use workload::{
     AgentEvent, AgentEventBody, AgentGreeting, CheckpointInfo, CheckpointManifest, EXEC_WITHIN_MAX,

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Timestamp;
+
 /// Why a text is not the id it should be; says what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} `{shown}` is not valid: {rule}")]
@@ -136,6 +138,12 @@ impl OrderName {
     /// The installation whose order this is.
     pub fn installation(&self) -> &str {
         &self.0[3..11]
+    }
+
+    /// When the attempt was begun, by the clock of whoever ordered; none where the name holds no ULID.
+    pub fn made_at(&self) -> Option<Timestamp> {
+        let ulid: ulid::Ulid = self.0.get(12..)?.to_ascii_uppercase().parse().ok()?;
+        Timestamp::from_timestamp_millis(i64::try_from(ulid.timestamp_ms()).ok()?)
     }
 }
 
@@ -309,6 +317,10 @@ mod tests {
         let name = OrderName::new(&installation, ulid::Ulid(u128::MAX));
         assert_eq!(name.as_str(), "ty-abcd1234-7zzzzzzzzzzzzzzzzzzzzzzzzz");
         assert_eq!(name.installation(), "abcd1234");
+        let made = OrderName::new(&installation, ulid::Ulid::from_parts(1_700_000_000_123, 7)).made_at();
+        assert_eq!(made.map(|at| at.timestamp_millis()), Some(1_700_000_000_123));
+        let odd: OrderName = "ty-abcd1234-uuuuuuuuuuuuuuuuuuuuuuuuuu".parse().expect("26 letters");
+        assert_eq!(odd.made_at(), None, "no ULID has a `u`");
         takes::<OrderName>(&[name.as_str()]);
         refuses::<OrderName>(&HOSTILE);
         refuses::<OrderName>(&[

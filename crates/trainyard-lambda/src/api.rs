@@ -9,7 +9,7 @@ use trainyard_connector::http::{self, Answer, Call, HttpClient, HttpConfig, Meth
 use trainyard_domain::ProviderName;
 
 use crate::config::{Auth, LambdaConfig};
-use crate::error::refusal;
+use crate::error::{is_no_such, refusal};
 use crate::wire::{Data, Instance, InstanceTypes, Launch, Launched, RegisteredKey, Terminated};
 
 /// The operation that has a pace of its own.
@@ -85,6 +85,16 @@ impl Api {
         let mut call = Call::new("add_key", Method::POST, "/ssh-keys", Repeat::Never);
         call.body = Some(json!({ "name": name, "public_key": public }));
         self.read(call).await
+    }
+
+    /// Removes an SSH key. One that is not there any more is as good.
+    pub(crate) async fn delete_ssh_key(&self, id: &str) -> Result<(), ConnectorError> {
+        let path = format!("/ssh-keys/{}", segment(id));
+        let call = Call::new("delete_key", Method::DELETE, path, Repeat::Freely);
+        match self.read::<serde::de::IgnoredAny>(call).await {
+            Err(error) if !is_no_such(&error) => Err(error),
+            _ => Ok(()),
+        }
     }
 
     async fn read<T: DeserializeOwned>(&self, call: Call) -> Result<T, ConnectorError> {

@@ -9,8 +9,8 @@ use tokio::time::timeout;
 use trainyard_agent::{BootOrder, Stay};
 use trainyard_connector::{
     Account, Arch, Billing, Capabilities, Connector, ConnectorError, ConnectorInfo, Effect, ErrorKind,
-    MachineLog, MachineObservation, MachinePhase, OFFERS_MAX, Offer, Placement, ProvisionOrder, SshTarget,
-    Termination, Workload, gpu,
+    Leftover, LeftoverKind, MachineLog, MachineObservation, MachinePhase, OFFERS_MAX, Offer, Placement,
+    ProvisionOrder, SshTarget, Termination, Workload, gpu,
 };
 use trainyard_domain::{
     FieldError, InstallationId, JobId, JobSpec, Money, OrderName, ProviderJobId, ProviderName, Resources,
@@ -310,6 +310,23 @@ impl Connector for LambdaLabsConnector {
                 Err(ConnectorError::unknown(ErrorKind::Unreachable, text))
             }
         }
+    }
+
+    async fn list_leftovers(&self, owner: &InstallationId) -> Result<Vec<Leftover>, ConnectorError> {
+        // Only what is called as no person calls a key, and is not the one in use.
+        let of_before = |name: &str| name != self.keys.name() && Keys::is_named_for(name, owner);
+        let keys = self.api.ssh_keys().await?.into_iter();
+        let keys = keys.filter(|key| of_before(&key.name) && !key.id.is_empty());
+        let kind = LeftoverKind::SshKey;
+        Ok(keys.map(|key| Leftover { kind, id: key.id, name: key.name, order: None }).collect())
+    }
+
+    async fn remove_leftover(&self, leftover: &Leftover) -> Result<(), ConnectorError> {
+        if leftover.name == self.keys.name() {
+            let text = "the installation's own SSH key stays";
+            return Err(ConnectorError::refused(ErrorKind::Invalid, text));
+        }
+        self.api.delete_ssh_key(&leftover.id).await
     }
 
     async fn attach(

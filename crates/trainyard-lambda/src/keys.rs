@@ -48,9 +48,17 @@ impl Keys {
     }
 
     /// The name under which it is registered. It holds a digest of the key: another key has another name, so nothing
-    /// is ever deleted or overwritten.
+    /// is ever overwritten.
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether a key at Lambda is called as this program calls that installation's keys.
+    pub(crate) fn is_named_for(name: &str, installation: &InstallationId) -> bool {
+        let digest = name.strip_prefix(&format!("trainyard-{installation}-"));
+        digest.is_some_and(|digest| {
+            digest.len() == DIGEST_DIGITS && digest.bytes().all(|b| b.is_ascii_hexdigit())
+        })
     }
 
     /// The host key of an order's machine.

@@ -152,6 +152,8 @@ pub(crate) struct Terminated {
 /// A registered SSH key.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct RegisteredKey {
+    #[serde(default, deserialize_with = "or_default")]
+    pub(crate) id: String,
     pub(crate) name: String,
     #[serde(default, deserialize_with = "or_default")]
     pub(crate) public_key: String,

@@ -12,11 +12,13 @@ use trainyard_storage::{DiskArtifacts, DiskCheckpoints, InputFiles, LogFiles, St
 
 use crate::bells::{Bells, lock};
 use crate::feed::Feeds;
+use crate::guard::Guard;
 use crate::line::Line;
 use crate::link::Link;
 use crate::offers::Offers;
 use crate::queue::Queue;
 use crate::sightings::Sightings;
+use crate::sweep::Strays;
 use crate::vault::Vault;
 use crate::watch::Watch;
 use crate::{Clock, Error, Installation, Policy};
@@ -49,6 +51,8 @@ pub(crate) struct Core {
     /// What this process knows of rented machines beside their agents.
     pub(crate) watches: Mutex<HashMap<OrderName, Watch>>,
     pub(crate) tokens: crate::commands::TokenCache,
+    /// Whether the database is what the machines were ordered with.
+    pub(crate) guard: Guard,
     pub(crate) closing: watch::Sender<bool>,
 }
 
@@ -59,6 +63,8 @@ pub(crate) struct Provider {
     pub(crate) line: Line,
     pub(crate) sightings: Sightings,
     pub(crate) offers: Offers,
+    /// What of ours is there and claimed by nobody.
+    pub(crate) strays: Strays,
     /// When it was last asked anything in the background, and what was wrong with the answer.
     pub(crate) health: Mutex<Option<(Timestamp, Option<String>)>>,
 }
@@ -70,6 +76,7 @@ impl Provider {
             line: Line::default(),
             sightings: Sightings::default(),
             offers: Offers::default(),
+            strays: Strays::default(),
             health: Mutex::default(),
         }
     }

@@ -1,19 +1,15 @@
-//! What is done on a clock: rings for due jobs and free slots, retention, and the sweep of strays.
+//! What is done on a clock: rings for due jobs and free slots, and retention.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
-use trainyard_connector::MachinePhase;
-use trainyard_domain::{Machine, ProviderJobId, ProviderName};
+use trainyard_domain::ProviderName;
 
 use crate::Error;
-use crate::core::{Core, Provider};
+use crate::core::Core;
 
 /// Rows that one round of retention takes at most, so that facts never wait for it.
 const EXPIRE_ROWS: usize = 1000;
-/// How long the sweep waits for a listing.
-const SWEEP_WAIT: Duration = Duration::from_secs(90);
 /// Jobs rung for at once.
 const DUE_JOBS: usize = 1000;
 /// Jobs that are taken up at once after a start, in their order; more come when they are due.
@@ -71,7 +67,7 @@ pub(crate) async fn ring_free(core: Arc<Core>, name: ProviderName) {
     }
 }
 
-/// Retention and the sweep.
+/// Retention.
 pub(crate) async fn keep_house(core: Arc<Core>) {
     let mut ticks = interval(core.policy.housekeeping_every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -82,16 +78,6 @@ pub(crate) async fn keep_house(core: Arc<Core>) {
         }
         if let Err(error) = retain(&core).await {
             tracing::warn!(error = %error, detail = %error.detail_text(), "retention failed; it is tried again");
-        }
-        for provider in core.providers.values() {
-            // It waits for listings, which end with the orchestrator; what is cut off is swept after the next start.
-            let swept = tokio::select! {
-                swept = sweep(&core, provider) => swept,
-                () = core.closed() => return,
-            };
-            if let Err(error) = swept {
-                tracing::warn!(error = %error, detail = %error.detail_text(), "the sweep failed; it is tried again");
-            }
         }
     }
 }
@@ -105,60 +91,13 @@ async fn retain(core: &Arc<Core>) -> Result<(), Error> {
     }
     if let Some(kept) = core.policy.jobs_kept {
         for id in core.storage.ended_before(now - kept, EXPIRE_ROWS).await? {
-            // One whose machine is still being given back stays until it is.
+            // One of whose machines any is still being given back stays until it is.
             let Some(stored) = core.storage.load(&id).await? else { continue };
-            let held = stored.job.state().claim().is_some();
-            if !held && core.storage.delete(&id, Some(stored.version)).await? {
+            if !stored.job.may_hold_machine() && core.storage.delete(&id, Some(stored.version)).await? {
                 crate::commands::forget_files(core, &id, false).await?;
             }
         }
     }
     core.inputs.expire((now - core.policy.inputs_kept).into()).await?;
     Ok(())
-}
-
-/// Hands back what bears our mark and no live attempt claims. A failed listing proves nothing.
-async fn sweep(core: &Arc<Core>, provider: &Provider) -> Result<(), Error> {
-    let owned = if provider.costs() {
-        // Seen in several good listings in a row, or not swept.
-        let steady = provider.sightings.steady(core.policy.gone_readings, SWEEP_WAIT).await;
-        steady.unwrap_or_default()
-    } else {
-        provider.connector.list_owned(core.installation.id()).await.map_err(|error| {
-            Error::new(crate::ErrorKind::Provider, "listing", "the provider's machines could not be listed")
-                .because(error)
-        })?
-    };
-    for machine in owned.into_iter().filter(|machine| machine.phase != MachinePhase::Gone) {
-        let known = core.storage.machine(&machine.order).await?;
-        // The ledger's entry is written before the order goes out: open means that a job answers for it.
-        let claimed = match &known {
-            Some(entry) if entry.may_be_billed() && is_another(entry, &machine.id) => false,
-            Some(entry) if entry.may_be_billed() => is_claimed(core, entry).await?,
-            Some(_) | None => false,
-        };
-        if !claimed {
-            tracing::warn!(order = %machine.order, "a machine that no job claims is handed back");
-            if let Err(error) = provider.connector.terminate(&machine.order, &machine.id).await {
-                tracing::warn!(order = %machine.order, error = %error, "handing it back failed; it is tried again");
-            }
-        }
-    }
-    Ok(())
-}
-
-/// A second machine under the name of an order: a vendor acted twice.
-fn is_another(entry: &Machine, id: &ProviderJobId) -> bool {
-    entry.provider_job_id.as_ref().is_some_and(|ours| ours != id)
-}
-
-async fn is_claimed(core: &Core, entry: &Machine) -> Result<bool, Error> {
-    for (id, attempt) in &entry.attempts {
-        let Some(stored) = core.storage.load(id).await? else { continue };
-        let last = stored.job.attempt().is_some_and(|last| last.number == *attempt);
-        if last && stored.job.state().claim().is_some() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use aws_lc_rs::hmac;
 use serde::{Deserialize, Serialize};
-use trainyard_domain::InstallationId;
+use trainyard_domain::{InstallationId, Timestamp};
 
 use crate::Clock;
 
@@ -19,6 +19,7 @@ use crate::Clock;
 pub struct Installation {
     id: InstallationId,
     key: [u8; 32],
+    made_at: Option<Timestamp>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -26,6 +27,8 @@ struct Stored {
     note: String,
     id: InstallationId,
     key: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    made_at: Option<Timestamp>,
 }
 
 /// Why an installation's file could not be used.
@@ -74,7 +77,7 @@ impl Installation {
         let stored: Stored = serde_json::from_slice(bytes).ok()?;
         let mut key = [0; 32];
         hex::decode_to_slice(&stored.key, &mut key).ok()?;
-        Some(Installation { id: stored.id, key })
+        Some(Installation { id: stored.id, key, made_at: stored.made_at })
     }
 
     fn make(clock: &dyn Clock) -> Installation {
@@ -90,7 +93,7 @@ impl Installation {
         key[16..].copy_from_slice(&clock.random().to_le_bytes());
         #[expect(clippy::expect_used, reason = "eight letters of the alphabet above are a valid id")]
         let id = id.parse().expect("eight lower-case letters or digits");
-        Installation { id, key }
+        Installation { id, key, made_at: Some(clock.now()) }
     }
 
     fn write(&self, directory: &Path) -> io::Result<()> {
@@ -98,6 +101,7 @@ impl Installation {
             note: "Back this up. It opens your stored secrets and commands your rented machines.".to_owned(),
             id: self.id.clone(),
             key: hex::encode(self.key),
+            made_at: self.made_at,
         };
         let part = directory.join("installation.part");
         let mut file =
@@ -111,6 +115,11 @@ impl Installation {
     /// Its id, part of every order's name.
     pub fn id(&self) -> &InstallationId {
         &self.id
+    }
+
+    /// When it was made; none where its file does not tell.
+    pub(crate) fn made_at(&self) -> Option<Timestamp> {
+        self.made_at
     }
 
     /// The seed of the Ed25519 key that signs requests to agents.

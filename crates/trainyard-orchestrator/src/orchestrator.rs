@@ -15,7 +15,10 @@ use crate::bells::lock;
 use crate::core::{Core, Provider};
 use crate::queue::Queue;
 use crate::vault::Vault;
-use crate::{Clock, Error, Installation, Policy, housekeeping, offers, reconcile, sightings};
+use crate::{
+    Clock, Error, Installation, Keyed, Policy, guard, housekeeping, leftovers, offers, reconcile, sightings,
+    sweep,
+};
 
 /// What an orchestrator is made of.
 #[derive(Debug)]
@@ -48,7 +51,9 @@ pub struct Parts {
 #[derive(Debug, Clone)]
 pub struct Orchestrator {
     pub(crate) core: Arc<Core>,
-    tasks: Arc<Mutex<JoinSet<()>>>,
+    pub(crate) tasks: Arc<Mutex<JoinSet<()>>>,
+    /// The key under which its commands are given.
+    pub(crate) under: Option<Arc<Keyed>>,
 }
 
 impl Orchestrator {
@@ -82,6 +87,7 @@ impl Orchestrator {
             links: Default::default(),
             watches: Default::default(),
             tokens: Default::default(),
+            guard: Default::default(),
             closing: watch::channel(false).0,
         });
         let mut tasks = JoinSet::new();
@@ -92,17 +98,20 @@ impl Orchestrator {
         });
         tasks.spawn(housekeeping::ring_due(core.clone()));
         tasks.spawn(housekeeping::keep_house(core.clone()));
+        tasks.spawn(guard::keep(core.clone()));
         for (name, provider) in &core.providers {
             let capabilities = provider.connector.info().capabilities;
             tasks.spawn(housekeeping::ring_free(core.clone(), name.clone()));
+            tasks.spawn(sweep::keep_swept(core.clone(), name.clone()));
             if capabilities.costs {
                 tasks.spawn(sightings::watch_machines(core.clone(), name.clone()));
+                tasks.spawn(leftovers::keep_swept(core.clone(), name.clone()));
             }
             if capabilities.offers {
                 tasks.spawn(offers::keep_offers(core.clone(), name.clone()));
             }
         }
-        Ok(Orchestrator { core, tasks: Arc::new(Mutex::new(tasks)) })
+        Ok(Orchestrator { core, tasks: Arc::new(Mutex::new(tasks)), under: None })
     }
 
     /// The moment, by the injected clock.
@@ -123,6 +132,20 @@ impl Orchestrator {
     /// The fence under which this process writes.
     pub fn fence(&self) -> Fence {
         self.core.storage.fence()
+    }
+
+    /// Whether machines of ours that this database does not know are only reported: it is older than they are, or was
+    /// lost, and `recover` has not run.
+    pub fn needs_recover(&self) -> bool {
+        self.core.guard.holds()
+    }
+
+    /// Declares that this database is the one to go by: what it does not know is handed back from now on.
+    ///
+    /// # Errors
+    /// Where storage fails.
+    pub async fn trust_database(&self) -> Result<(), Error> {
+        self.core.guard.lift(&self.core).await
     }
 
     /// Whether a small write goes through.

@@ -45,8 +45,12 @@ pub struct Policy {
     pub jobs_kept: Option<Duration>,
     /// Uploaded inputs that no job wanted for this long are dropped. Longer than any job may run.
     pub inputs_kept: Duration,
-    /// How often house is kept, and strays are swept.
+    /// How often house is kept: what is old is dropped.
     pub housekeeping_every: Duration,
+    /// How often each provider is swept of machines that nobody claims.
+    pub sweep_every: Duration,
+    /// How often an account is looked through for what of ours lies in it beside machines, while nothing does.
+    pub leftovers_every: Duration,
     /// How long an `Idempotency-Key` is remembered.
     pub idempotency_kept: Duration,
     /// Longest `limits.max_duration_s` that a job may ask for, where the installation sets one.
@@ -125,6 +129,8 @@ impl Default for Policy {
             jobs_kept: None,
             inputs_kept: Duration::from_secs(60 * 86_400),
             housekeeping_every: Duration::from_secs(60),
+            sweep_every: Duration::from_secs(30),
+            leftovers_every: Duration::from_secs(600),
             idempotency_kept: Duration::from_secs(86_400),
             max_duration_s: None,
             dataset_check_bytes_max: 4 << 30,

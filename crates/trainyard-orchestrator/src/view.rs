@@ -121,6 +121,9 @@ pub struct ProviderView {
     pub error: Option<String>,
     /// Machines or slots in use, and how many there are, where the provider has a number.
     pub slots: Option<(u32, u32)>,
+    /// What of ours is there and claimed by nobody, in words: machines that are being handed back, or that are only
+    /// reported until `recover` has run.
+    pub unclaimed: Vec<String>,
 }
 
 /// What a specification would cost and take at one provider.

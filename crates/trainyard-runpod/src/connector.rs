@@ -5,8 +5,9 @@ use std::collections::HashSet;
 use async_trait::async_trait;
 use trainyard_agent::{BootOrder, Bootstrap, Stay};
 use trainyard_connector::{
-    Account, Arch, Capabilities, Connector, ConnectorError, ConnectorInfo, Effect, ErrorKind, MachineLog,
-    MachineObservation, OFFERS_MAX, Offer, Placement, ProvisionOrder, Termination, Workload,
+    Account, Arch, Capabilities, Connector, ConnectorError, ConnectorInfo, Effect, ErrorKind, Leftover,
+    LeftoverKind, MachineLog, MachineObservation, OFFERS_MAX, Offer, Placement, ProvisionOrder, Termination,
+    Workload,
 };
 use trainyard_domain::{InstallationId, JobId, Money, OrderName, ProviderJobId, ProviderName, Resources};
 
@@ -16,8 +17,6 @@ use crate::logins::Logins;
 use crate::map::{self, Cursor, OfferId};
 use crate::wire::{CreateGpu, CreatePod, Pod};
 
-/// Whose pod it is, in its environment, for a person who looks at the account. Pods are found by their names alone.
-const OWNER_VARIABLE: &str = "TRAINYARD_OWNER";
 /// Makers whose cards have no CUDA: their hosts report no version of it.
 const WITHOUT_CUDA: &str = "AMD ";
 
@@ -51,10 +50,9 @@ impl RunPodConnector {
     fn bootstrap(&self, order: &OrderName) -> Result<(u16, Bootstrap), ConnectorError> {
         let port = self.config.supply.port_of(order);
         let boot = BootOrder { order, arch: Arch::X86_64, port, tls: None, stay: Stay::Container };
-        let mut bootstrap = self.config.supply.bootstrap(&boot).map_err(|error| {
+        let bootstrap = self.config.supply.bootstrap(&boot).map_err(|error| {
             ConnectorError::refused(ErrorKind::Invalid, "the agent cannot be brought to a pod").because(error)
         })?;
-        bootstrap.env.insert(OWNER_VARIABLE.to_owned(), self.config.installation.to_string());
         Ok((port, bootstrap))
     }
 
@@ -213,15 +211,12 @@ impl Connector for RunPodConnector {
     async fn list_owned(&self, owner: &InstallationId) -> Result<Vec<MachineObservation>, ConnectorError> {
         let pods = self.api.pods().await?;
         let at = (self.config.now)();
-        let (mut owned, mut seen) = (Vec::new(), HashSet::new());
-        for pod in &pods {
-            let Ok(order) = pod.name.0.parse::<OrderName>() else { continue };
-            // A pod that moved between two pages while they were read is one pod.
-            if order.installation() == owner.as_str() && seen.insert(&pod.id.0) {
-                owned.push(map::observation(&order, pod, at)?);
-            }
-        }
-        Ok(owned)
+        let mut seen = HashSet::new();
+        // A pod that moved between two pages while they were read is one pod.
+        let pods: Vec<&Pod> = pods.iter().filter(|pod| seen.insert(&pod.id.0)).collect();
+        let ours =
+            trainyard_connector::owned(owner, &pods, |pod| pod.name.0.parse().ok(), |pod| pod.env.clone());
+        ours.into_iter().map(|(order, pod)| map::observation(&order, pod, at)).collect()
     }
 
     async fn observe(
@@ -242,6 +237,24 @@ impl Connector for RunPodConnector {
         self.api.delete_pod(id).await?;
         self.logins.drop_of(&self.api, order).await;
         Ok(Termination::Underway)
+    }
+
+    async fn list_leftovers(&self, owner: &InstallationId) -> Result<Vec<Leftover>, ConnectorError> {
+        let ours = |order: &OrderName| order.installation() == owner.as_str();
+        let logins = self.api.registries().await?.into_iter().filter_map(|login| {
+            let order = login.name.0.parse::<OrderName>().ok().filter(ours)?;
+            let (kind, id, name) = (LeftoverKind::RegistryLogin, login.id.0, login.name.0);
+            Some(Leftover { kind, id, name, order: Some(order) })
+        });
+        Ok(logins.collect())
+    }
+
+    async fn remove_leftover(&self, leftover: &Leftover) -> Result<(), ConnectorError> {
+        self.api.delete_registry(&leftover.id).await?;
+        if let Some(order) = &leftover.order {
+            self.logins.forget(order);
+        }
+        Ok(())
     }
 
     async fn attach(

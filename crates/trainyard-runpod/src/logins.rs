@@ -2,7 +2,7 @@
 //!
 //! A pod whose image needs a login gets one of its own at RunPod, under the order's exact name. It is deleted when the
 //! pod is asked to go or was refused. What a crash between the two leaves is found by its name when this process
-//! first gives a pod back, and by nobody sooner.
+//! first gives a pod back, and by the orchestrator's own look through the account.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -82,6 +82,11 @@ impl Logins {
         api.delete_registry(&id).await?;
         self.known().of.remove(order);
         Ok(())
+    }
+
+    /// The order's login is gone.
+    pub(crate) fn forget(&self, order: &OrderName) {
+        self.known().of.remove(order);
     }
 
     fn known(&self) -> MutexGuard<'_, State> {

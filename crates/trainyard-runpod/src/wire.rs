@@ -7,6 +7,8 @@ use std::fmt;
 
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
+use trainyard_connector::mark_of;
+use trainyard_domain::OrderName;
 
 /// `GET /catalog/gpus`.
 #[derive(Debug, Deserialize)]
@@ -75,6 +77,14 @@ pub(crate) struct Pod {
     /// US dollars per hour, of the GPUs; 0 where RunPod does not know.
     pub(crate) cost: Number,
     pub(crate) runtime: Option<Runtime>,
+    /// Of its variables only the one that marks it.
+    #[serde(deserialize_with = "marked")]
+    pub(crate) env: Option<OrderName>,
+}
+
+/// The mark among a pod's variables; they are kept nowhere.
+fn marked<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<OrderName>, D::Error> {
+    Ok(mark_of(&serde_json::Value::deserialize(deserializer)?))
 }
 
 /// The GPUs of a pod.
@@ -275,7 +285,7 @@ mod tests {
     #[test]
     fn a_pod_is_read_whatever_its_fields_hold() {
         let odd = r#"{"id": 12, "name": ["x"], "status": null, "gpu": {"count": "2"}, "cost": "0.74", "disk": {},
-                      "runtime": {}, "new": {"deep": [1, {"x": true}]}}"#;
+                      "runtime": {}, "env": [7], "new": {"deep": [1, {"x": true}]}}"#;
         let pod: Pod = serde_json::from_str(odd).expect("a pod");
         assert_eq!((pod.id.0.as_str(), pod.name.0.as_str(), pod.status.0.as_str()), ("12", "", ""));
         assert_eq!((pod.cost, pod.disk), (Number(Some(0.74)), Number(None)));

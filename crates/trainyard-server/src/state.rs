@@ -4,9 +4,10 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use actix_web::{HttpMessage, HttpRequest};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use trainyard_orchestrator::{Error, Orchestrator};
+use trainyard_orchestrator::{Error, Keyed, Orchestrator};
 
 use crate::config::ServerConfig;
 use crate::error::ApiError;
@@ -45,7 +46,31 @@ impl AppState {
         Fut: Future<Output = Result<T, Error>> + Send + 'static,
         T: Send + 'static,
     {
-        match self.main.spawn(command(self.orchestrator.clone())).await {
+        self.run(self.orchestrator.clone(), command).await
+    }
+
+    /// The same under the request's `Idempotency-Key`, where it has one: what the command changes is noted with it.
+    pub(crate) async fn call_under<T, F, Fut>(&self, request: &HttpRequest, command: F) -> Result<T, ApiError>
+    where
+        F: FnOnce(Orchestrator) -> Fut,
+        Fut: Future<Output = Result<T, Error>> + Send + 'static,
+        T: Send + 'static,
+    {
+        let keyed = request.extensions().get::<Keyed>().cloned();
+        let orchestrator = match keyed {
+            Some(keyed) => self.orchestrator.under(keyed),
+            None => self.orchestrator.clone(),
+        };
+        self.run(orchestrator, command).await
+    }
+
+    async fn run<T, F, Fut>(&self, orchestrator: Orchestrator, command: F) -> Result<T, ApiError>
+    where
+        F: FnOnce(Orchestrator) -> Fut,
+        Fut: Future<Output = Result<T, Error>> + Send + 'static,
+        T: Send + 'static,
+    {
+        match self.main.spawn(command(orchestrator)).await {
             Ok(answer) => answer.map_err(ApiError::from),
             Err(error) if error.is_panic() => {
                 tracing::error!("a command panicked");

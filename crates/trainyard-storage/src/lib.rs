@@ -23,7 +23,7 @@ pub use logs::LogFiles;
 pub use sqlite::{SqliteOptions, SqliteStorage};
 pub use types::{
     Appended, Commit, CommitError, Committed, CreateError, EventPage, Fence, IdempotentAnswer, JobFilter,
-    JobPage, JobRow, KeyMark, ListPage, MetricQuery, SealedSecret, StorageError, StoredJob, Telemetry,
-    TelemetryItem, TokenRecord,
+    JobPage, JobRow, KeyMark, ListPage, MetricQuery, NOTE_BEHIND, SealedSecret, StorageError, StoredJob,
+    Telemetry, TelemetryItem, TokenRecord,
 };
 pub use verbs::Storage;

@@ -225,6 +225,10 @@ pub struct IdempotentAnswer {
     pub fence: Fence,
 }
 
+/// The note ([`Storage::note`](crate::Storage::note)) that is 1 where the database was found older than what was used
+/// last: a backup that was put back, or a new database in place of one that is gone. 0 once that was seen to.
+pub const NOTE_BEHIND: &str = "behind";
+
 /// Storage failed; nothing of the call was written.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {

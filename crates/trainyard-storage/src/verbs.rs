@@ -141,7 +141,8 @@ pub trait Storage: std::fmt::Debug + Send + Sync + 'static {
         expired_before: Timestamp,
     ) -> Result<Option<IdempotentAnswer>, StorageError>;
 
-    /// Stores the answer of a key; an answer without a status gives the key back.
+    /// Stores the answer of a key; an answer without a status gives the key back. One under which a job was changed is
+    /// then as if an older process had taken it.
     async fn finish_idempotent(&self, key: &str, answer: &IdempotentAnswer) -> Result<(), StorageError>;
 
     /// A number that this directory remembers under a name; none where it was never set.

@@ -93,19 +93,19 @@ impl Api {
         self.read("listing machines", call).await
     }
 
-    /// Destroys an instance. Twice is as good as once: one that is not there is as destroyed as can be.
-    pub(crate) async fn delete(&self, id: u64) -> Result<(), ConnectorError> {
+    /// Destroys an instance. Twice is as good as once; false where Vast.ai itself says that there is no such instance.
+    pub(crate) async fn delete(&self, id: u64) -> Result<bool, ConnectorError> {
         let path = format!("/api/v0/instances/{id}/");
         let call =
             Call { body: Some(json!({})), ..Call::new("delete", Method::DELETE, path, Repeat::Freely) };
         let answer = self.http.call(call).await?;
         if says_absent(answer.status, &answer.body) {
-            return Ok(());
+            return Ok(false);
         }
         let doing = "giving a machine back";
         let said = success(doing, answer.status, &answer.body)?;
         if said.get("success") == Some(&Value::Bool(true)) {
-            return Ok(());
+            return Ok(true);
         }
         let text = format!("{doing} at Vast.ai was not confirmed ({})", answer.status);
         Err(ConnectorError::unknown(ErrorKind::Unreachable, text))

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout};
 use trainyard_agent::{BootOrder, Stay, TlsIdentity};
 use trainyard_connector::{
     Account, Capabilities, Connector, ConnectorError, ConnectorInfo, Effect, ErrorKind, MachineLog,
-    MachineObservation, MachinePhase, Offer, Placement, ProvisionOrder, Termination, Workload,
+    MachineObservation, MachinePhase, Offer, Placement, ProvisionOrder, Termination, Workload, owned,
 };
 use trainyard_domain::{InstallationId, JobId, Money, OrderName, ProviderJobId, Resources};
 
@@ -19,7 +19,7 @@ use crate::error::{OrderOutcome, short};
 use crate::listing::all_instances;
 use crate::logs::{Cursor, at_most, broken_by};
 use crate::map::{
-    Ask, address_of, arch_of, charged, charges_query, create_body, credit, is_ours, names_like, offers_of,
+    Ask, address_of, arch_of, charged, charges_query, create_body, credit, labelled, names_like, offers_of,
     price_of, reading_of, search_body,
 };
 use crate::reach::{MappedWorkload, not_made};
@@ -154,7 +154,9 @@ impl VastAIConnector {
     /// Gives back what an order made but must not have, and says whether that is certain.
     async fn give_back(&self, id: u64, why: ConnectorError) -> ConnectorError {
         let (effect, outcome) = match self.shared.api.delete(id).await {
-            Ok(()) => (Effect::None, "was given back"),
+            Ok(true) => (Effect::None, "was given back"),
+            // Right after an order a machine may not be known yet: only listings tell that it is not there.
+            Ok(false) => (Effect::Unknown, "is not known to Vast.ai yet, or any more"),
             Err(error) => {
                 tracing::warn!(instance = id, %error, "an unwanted machine could not be given back at once");
                 (Effect::Unknown, "could not be given back yet")
@@ -220,8 +222,7 @@ impl Connector for VastAIConnector {
     async fn list_owned(&self, owner: &InstallationId) -> Result<Vec<MachineObservation>, ConnectorError> {
         let began = Instant::now();
         let instances = all_instances(&self.shared.api).await?;
-        let ours: Vec<(OrderName, &Instance)> =
-            instances.iter().filter_map(|instance| Some((is_ours(instance, owner)?, instance))).collect();
+        let ours = owned(owner, &instances, labelled, |instance| instance.mark.clone());
         let ids: Vec<u64> = ours.iter().filter_map(|(_, instance)| instance.id.whole()).collect();
         let observed = ours.into_iter().map(|(order, instance)| self.shared.observation(order, instance));
         let observed = observed.collect::<Result<Vec<_>, _>>()?;

@@ -10,6 +10,8 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, Error, Visitor};
 use serde_json::Value;
+use trainyard_connector::mark_of;
+use trainyard_domain::OrderName;
 
 /// A number, written as one or as a string.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
@@ -169,6 +171,14 @@ pub(crate) struct Instance {
     pub(crate) ports: Option<BTreeMap<String, Option<Vec<PortMapping>>>>,
     #[serde(default, deserialize_with = "lenient")]
     pub(crate) cpu_arch: Option<String>,
+    /// Of its variables only the one that marks it: the others hold the key of its agent.
+    #[serde(rename = "extra_env", default, deserialize_with = "marked")]
+    pub(crate) mark: Option<OrderName>,
+}
+
+/// The mark among an instance's variables; they are kept nowhere.
+fn marked<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<OrderName>, D::Error> {
+    Ok(mark_of(&Value::deserialize(deserializer)?))
 }
 
 /// Where a port of a container is mapped.

@@ -11,6 +11,7 @@ use trainyard_domain::{Job, JobId, Rental};
 use super::load;
 use crate::core::Core;
 use crate::link::Link;
+use crate::reconcile::Draft;
 use crate::{Error, ErrorKind, Orchestrator};
 
 /// Most words of a command, and most bytes of all of them.
@@ -29,9 +30,16 @@ impl Orchestrator {
             let error = Error::bad_request("invalid_command", "the command is empty or too long");
             return Err(error.detail(format!("1 to {WORDS_MAX} words, {BYTES_MAX} bytes in all")).about(id));
         }
+        if self.done().is_some() {
+            let error = "what became of the command under this `Idempotency-Key` is not known";
+            return Err(Error::bad_request("outcome_unknown", error)
+                .detail("it may have run; look at the machine, and use another key")
+                .about(id));
+        }
         let (job, rental) = held(&self.core, id).await?;
         let link = Link::of(&self.core, &job, &rental).await.map_err(|error| failed(id, error))?;
         let link = link.ok_or_else(|| no_machine(id))?;
+        self.note_key(id).await?;
         let within = within.min(EXEC_WITHIN_MAX);
         let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
         link.workload.exec(&ExecOrder { argv, within_ms }).await.map_err(|error| failed(id, error))
@@ -53,6 +61,22 @@ impl Orchestrator {
             return Err(error.detail("`trainyard exec JOB -- COMMAND` works everywhere").about(id));
         }
         provider.connector.ssh(&attempt.order, &rental.machine).await.map_err(|error| failed(id, error))
+    }
+}
+
+impl Orchestrator {
+    /// Notes the key of a command before it is sent, beside no other change.
+    async fn note_key(&self, id: &JobId) -> Result<(), Error> {
+        let Some(key) = self.mark(id) else { return Ok(()) };
+        loop {
+            let stored = load(&self.core, id).await?;
+            let mut draft = Draft::of(&stored, self.core.clock.now());
+            draft.key = Some(key.clone());
+            match draft.commit(&self.core).await {
+                Err(error) if error.code == "contention" => {}
+                other => return other.map(drop),
+            }
+        }
     }
 }
 

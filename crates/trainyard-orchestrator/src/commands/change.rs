@@ -53,6 +53,9 @@ impl Orchestrator {
         from_checkpoint: bool,
     ) -> Result<JobView, Error> {
         let core = &self.core;
+        if let Some(made) = self.done() {
+            return self.job(made).await;
+        }
         let stored = load(core, id).await?;
         if from_checkpoint {
             return Err(Error::bad_request(
@@ -65,7 +68,8 @@ impl Orchestrator {
         let new_id = new_id.unwrap_or_else(|| JobId::generate(core.clock.ulid()));
         let origin = Origin { job_id: id.clone() };
         let job = Job::new(new_id, stored.job.spec().as_ref().clone(), Some(origin), core.clock.now());
-        Ok(view(core, core.storage.create(&job, &[]).await?))
+        let key = self.mark(job.id());
+        Ok(view(core, core.storage.create_under(&job, &[], key.as_ref()).await?))
     }
 
     /// Forgets a `created` or ended job with its files; its machines stay on the ledger.

@@ -13,11 +13,15 @@ impl Orchestrator {
     /// # Errors
     /// `invalid_spec` naming every wrong field; `job_exists`.
     pub async fn create_job(&self, id: Option<JobId>, spec: JobSpec) -> Result<JobView, Error> {
+        if let Some(made) = self.done() {
+            return self.job(made).await;
+        }
         spec.validate().map_err(invalid)?;
         under_ceiling(&self.core, &spec)?;
         let id = id.unwrap_or_else(|| JobId::generate(self.core.clock.ulid()));
         let job = Job::new(id, spec, None, self.core.clock.now());
-        let stored = self.core.storage.create(&job, &[]).await?;
+        let key = self.mark(job.id());
+        let stored = self.core.storage.create_under(&job, &[], key.as_ref()).await?;
         Ok(view(&self.core, stored))
     }
 

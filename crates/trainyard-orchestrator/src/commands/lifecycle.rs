@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use trainyard_domain::{Command, JobId, JobState, StateName};
-use trainyard_storage::StoredJob;
+use trainyard_storage::{KeyMark, StoredJob};
 
 use super::submit::refused;
 use super::{load, view};
@@ -33,7 +33,9 @@ impl Orchestrator {
     /// 400 where nothing runs or it has ended; 500 where it could not be stopped in time (it is still being tried).
     pub async fn cancel(&self, id: &JobId) -> Result<Cancelled, Error> {
         let core = &self.core;
-        wish(core, id, &Command::Cancel).await?;
+        if self.done().is_none() {
+            wish(core, id, &Command::Cancel, self.mark(id)).await?;
+        }
         let gone = |stored: &StoredJob| stored.job.state().name().is_end() && !stored.job.may_hold_machine();
         let stored = wait_until(core, id, core.policy.cancel_answer, gone).await?;
         match stored.job.state() {
@@ -86,7 +88,9 @@ impl Orchestrator {
 
     async fn signal(&self, id: &JobId, command: &Command, wanted: StateName) -> Result<JobView, Error> {
         let core = &self.core;
-        wish(core, id, command).await?;
+        if self.done().is_none() {
+            wish(core, id, command, self.mark(id)).await?;
+        }
         let there = |stored: &StoredJob| {
             let state = stored.job.state().name();
             state == wanted || state.is_end()
@@ -109,13 +113,14 @@ impl Orchestrator {
 }
 
 /// Records a wish and rings.
-async fn wish(core: &Arc<Core>, id: &JobId, command: &Command) -> Result<(), Error> {
+async fn wish(core: &Arc<Core>, id: &JobId, command: &Command, key: Option<KeyMark>) -> Result<(), Error> {
     loop {
         let stored = load(core, id).await?;
         let mut draft = Draft::of(&stored, core.clock.now());
         if !draft.job.command(command).map_err(|refusal| refused(id, &refusal))? {
             break;
         }
+        draft.key = key.clone();
         match draft.commit(core).await {
             Ok(_) => break,
             Err(error) if error.code == "contention" => {}

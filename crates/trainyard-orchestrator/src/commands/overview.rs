@@ -1,7 +1,6 @@
-//! Providers, the ledger, and idempotency keys.
+//! Providers and the ledger.
 
-use trainyard_domain::{Machine, Resources, Sha256};
-use trainyard_storage::IdempotentAnswer;
+use trainyard_domain::{Machine, Resources};
 
 use crate::bells::lock;
 use crate::core::{Core, Provider};
@@ -28,6 +27,7 @@ impl Orchestrator {
             checked_at: None,
             error: None,
             slots: None,
+            unclaimed: Vec::new(),
         });
         configured.chain(missing).collect()
     }
@@ -38,36 +38,6 @@ impl Orchestrator {
     /// Where storage fails.
     pub async fn machines(&self) -> Result<Vec<Machine>, Error> {
         Ok(self.core.storage.machines(false, LEDGER_ENTRIES).await?)
-    }
-
-    /// Takes an `Idempotency-Key`, or answers what it was used for.
-    ///
-    /// # Errors
-    /// Where storage fails.
-    pub async fn begin_idempotent(
-        &self,
-        key: &str,
-        request: Sha256,
-    ) -> Result<Option<IdempotentAnswer>, Error> {
-        let now = self.now();
-        let answer = IdempotentAnswer {
-            request,
-            status: None,
-            body: None,
-            location: None,
-            created_at: now,
-            job: None,
-            fence: self.core.storage.fence(),
-        };
-        Ok(self.core.storage.begin_idempotent(key, &answer, now - self.core.policy.idempotency_kept).await?)
-    }
-
-    /// Stores the answer of a key; one without a status gives the key back.
-    ///
-    /// # Errors
-    /// Where storage fails.
-    pub async fn finish_idempotent(&self, key: &str, answer: &IdempotentAnswer) -> Result<(), Error> {
-        Ok(self.core.storage.finish_idempotent(key, answer).await?)
     }
 }
 
@@ -91,5 +61,6 @@ fn configured(core: &Core, name: &str, provider: &Provider) -> ProviderView {
         checked_at: health.as_ref().map(|(at, _)| *at),
         error: health.and_then(|(_, error)| error),
         slots: (vacancy.slots > 0).then_some((vacancy.taken, vacancy.slots)),
+        unclaimed: provider.strays.in_words(),
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use trainyard_domain::{Command, Fact, JobId, JobState, NotificationKind, Phase, ProviderName, Wish};
-use trainyard_storage::StoredJob;
+use trainyard_storage::{KeyMark, StoredJob};
 
 use super::validate::check;
 use super::{load, view};
@@ -58,6 +58,12 @@ impl Orchestrator {
             .detail("leave `machine` out")
             .about(id));
         }
+        let wait = wait.min(core.policy.submit_wait_max);
+        if self.done().is_some() && stored.job.wish() != Wish::Rest {
+            // It was submitted under this key before: what is left is the answer.
+            let bell = core.bells.listen(id);
+            return follow(core, id, bell, wait).await;
+        }
         stored.job.ask(&Command::Submit(name.clone())).map_err(|refusal| refused(id, &refusal))?;
         if stored.job.wish() == Wish::Rest {
             let found = check(core, &stored.job, Some(&name), auto).await.map_err(|error| error.about(id))?;
@@ -70,9 +76,8 @@ impl Orchestrator {
                     .about(id));
             }
         }
-        let wait = wait.min(core.policy.submit_wait_max);
         let bell = core.bells.listen(id);
-        wish_to_run(core, stored, &name, auto, wait.is_zero()).await?;
+        wish_to_run(core, stored, &name, auto, wait.is_zero(), self.mark(id)).await?;
         core.queue.ring(id);
         follow(core, id, bell, wait).await
     }
@@ -85,6 +90,7 @@ async fn wish_to_run(
     name: &ProviderName,
     auto: bool,
     at_once: bool,
+    key: Option<KeyMark>,
 ) -> Result<(), Error> {
     let id = stored.job.id().clone();
     let mut stored = stored;
@@ -110,6 +116,7 @@ async fn wish_to_run(
                 false => format!("The job was submitted to `{name}`."),
             },
         );
+        draft.key = key.clone();
         match draft.commit(core).await {
             Ok(_) => return Ok(()),
             Err(error) if error.code == "contention" => stored = load(core, &id).await?,

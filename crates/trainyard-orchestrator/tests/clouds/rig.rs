@@ -29,6 +29,8 @@ pub(crate) fn quick() -> Policy {
         capacity_poll: ms(30),
         due_every: ms(500),
         housekeeping_every: ms(100),
+        sweep_every: ms(100),
+        leftovers_every: ms(100),
         ..Policy::default()
     }
 }

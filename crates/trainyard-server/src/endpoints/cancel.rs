@@ -19,6 +19,6 @@ use crate::wire::CancelAnswer;
 pub(crate) async fn handle(state: Data<AppState>, request: HttpRequest) -> Answer {
     let id = job_id(&request)?;
     Query::of(&request, &[])?;
-    let cancelled = state.call(|o| async move { o.cancel(&id).await }).await?;
+    let cancelled = state.call_under(&request, |o| async move { o.cancel(&id).await }).await?;
     Ok(HttpResponse::Ok().json(CancelAnswer::from(cancelled)))
 }

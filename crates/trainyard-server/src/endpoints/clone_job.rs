@@ -24,7 +24,9 @@ pub(crate) async fn handle(state: Data<AppState>, request: HttpRequest, payload:
     Query::of(&request, &[])?;
     let CloneRequest { job_id: new_id, from_checkpoint } =
         body::json_or_default(&state, &request, payload).await?;
-    let view = state.call(|o| async move { o.clone_job(&id, new_id, from_checkpoint).await }).await?;
+    let view = state
+        .call_under(&request, |o| async move { o.clone_job(&id, new_id, from_checkpoint).await })
+        .await?;
     let created = HttpResponse::Created()
         .insert_header((header::LOCATION, location(&view)))
         .json(job_of(&state, &view));

@@ -24,7 +24,7 @@ use crate::wire::JobAnswer;
 pub(crate) async fn handle(state: Data<AppState>, request: HttpRequest, payload: Payload) -> Answer {
     Query::of(&request, &[])?;
     let (id, spec) = read(body::value(&state, &request, payload).await?)?;
-    let view = state.call(|o| async move { o.create_job(id, spec).await }).await?;
+    let view = state.call_under(&request, |o| async move { o.create_job(id, spec).await }).await?;
     let created = HttpResponse::Created()
         .insert_header((header::LOCATION, location(&view)))
         .json(job_of(&state, &view));

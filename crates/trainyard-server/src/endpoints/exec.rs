@@ -30,6 +30,6 @@ pub(crate) async fn handle(state: Data<AppState>, request: HttpRequest, payload:
         return Err(ApiError::bad("invalid_body", "`timeout_s` is not valid").detail("write 1 to 60 seconds"));
     }
     let within = Duration::from_secs(timeout_s);
-    let done = state.call(|o| async move { o.exec(&id, command, within).await }).await?;
+    let done = state.call_under(&request, |o| async move { o.exec(&id, command, within).await }).await?;
     Ok(HttpResponse::Ok().json(ExecAnswer::from(done)))
 }

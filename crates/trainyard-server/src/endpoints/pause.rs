@@ -27,6 +27,6 @@ pub(crate) async fn handle(state: Data<AppState>, request: HttpRequest, payload:
         None | Some(PauseModeWord::Signal) => PauseMode::Signal,
         Some(PauseModeWord::Checkpoint) => PauseMode::Checkpoint,
     };
-    let view = state.call(|o| async move { o.pause(&id, mode).await }).await?;
+    let view = state.call_under(&request, |o| async move { o.pause(&id, mode).await }).await?;
     Ok(HttpResponse::Ok().json(status_of(&state, &view)))
 }

@@ -19,6 +19,6 @@ use crate::wire::StatusAnswer;
 pub(crate) async fn handle(state: Data<AppState>, request: HttpRequest) -> Answer {
     let id = job_id(&request)?;
     Query::of(&request, &[])?;
-    let view = state.call(|o| async move { o.resume(&id).await }).await?;
+    let view = state.call_under(&request, |o| async move { o.resume(&id).await }).await?;
     Ok(HttpResponse::Ok().json(status_of(&state, &view)))
 }

@@ -33,7 +33,7 @@ pub(crate) async fn handle(state: Data<AppState>, request: HttpRequest, payload:
     let submit = |o: trainyard_orchestrator::Orchestrator| async move {
         o.submit(&id, &provider, machine.as_deref(), prefer.wait).await
     };
-    let submitted = state.call(submit).await?;
+    let submitted = state.call_under(&request, submit).await?;
     let mut response = match prefer.respond_async && submitted.under_way {
         true => HttpResponse::Accepted(),
         false => HttpResponse::Ok(),

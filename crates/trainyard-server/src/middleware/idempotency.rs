@@ -1,8 +1,9 @@
 //! `Idempotency-Key` on every POST: the same key with the same request gets the stored answer (24 h), with another
 //! request, or while the first is at work, 409.
 //!
-//! The first request goes on when its client leaves, so that a retry finds its answer. Answers of 500 and above are
-//! not stored: the key is given back and the request may be made again.
+//! The first request goes on when its client leaves, so that a retry finds its answer. What it changes is noted with its
+//! key in one transaction: after a crash a retry is answered with what was done, and nothing is done twice. Answers of
+//! 500 and above are not stored: the key is given back and the request may be made again.
 
 use actix_web::body::{BoxBody, to_bytes};
 use actix_web::dev::{self, ServiceRequest, ServiceResponse};
@@ -12,6 +13,7 @@ use actix_web::{HttpMessage, HttpResponse, rt};
 use futures_util::stream;
 use sha2::Digest;
 use trainyard_domain::Sha256;
+use trainyard_orchestrator::{KeyTaken, Keyed, Orchestrator};
 use trainyard_storage::IdempotentAnswer;
 
 use super::{Answer, Inner};
@@ -23,7 +25,7 @@ use crate::state::AppState;
 const KEY_BYTES_MAX: usize = 255;
 
 enum Begun {
-    First(Claim),
+    First(Claim, Keyed),
     Before(IdempotentAnswer),
 }
 
@@ -33,7 +35,8 @@ pub(crate) async fn idempotency(state: Data<AppState>, mut request: ServiceReque
         return next.call(request).await;
     };
     match begin(&state, &mut request, key.as_bytes()).await {
-        Ok(Begun::First(claim)) => {
+        Ok(Begun::First(claim, keyed)) => {
+            request.extensions_mut().insert(keyed);
             let work = async move { claim.settle(next.call(request).await).await };
             match rt::spawn(work).await {
                 Ok(answer) => answer,
@@ -63,12 +66,13 @@ async fn begin(state: &Data<AppState>, request: &mut ServiceRequest, key: &[u8])
     let digest = digest(request, &body);
     let again = Box::pin(stream::iter([Ok(body)]));
     request.set_payload(dev::Payload::Stream { payload: again });
-    let before = {
-        let key = key.clone();
-        state.call(|o| async move { o.begin_idempotent(&key, digest).await }).await?
-    };
-    let Some(answer) = before else {
-        return Ok(Begun::First(Claim { state: state.clone(), key, request: digest, settled: false }));
+    let before = state.call(|o| async move { o.take_key(&key, digest).await }).await?;
+    let answer = match before {
+        KeyTaken::Ours(keyed) => {
+            let claim = Claim { state: state.clone(), keyed: Some(keyed.clone()) };
+            return Ok(Begun::First(claim, keyed));
+        }
+        KeyTaken::Used(answer) => answer,
     };
     let conflict = |code, error: &str| ApiError::new(StatusCode::CONFLICT, code, error);
     if answer.request != digest {
@@ -106,9 +110,8 @@ fn replay(answer: IdempotentAnswer) -> HttpResponse {
 /// A key that this request has taken. Dropped unsettled, it is given back.
 struct Claim {
     state: Data<AppState>,
-    key: String,
-    request: Sha256,
-    settled: bool,
+    /// None once it is settled.
+    keyed: Option<Keyed>,
 }
 
 impl Claim {
@@ -122,40 +125,24 @@ impl Claim {
         let (response, body) = response.into_parts();
         let bytes = to_bytes(body).await.map_err(|_| ApiError::internal())?;
         let location = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
-        let stored = IdempotentAnswer {
-            status: Some(response.status().as_u16()),
-            body: std::str::from_utf8(&bytes).ok().filter(|text| !text.is_empty()).map(str::to_owned),
-            location: location.map(str::to_owned),
-            ..self.unanswered()
-        };
-        let key = self.key.clone();
-        let kept = self.state.call(|o| async move { o.finish_idempotent(&key, &stored).await }).await;
-        self.settled = true;
-        if let Err(error) = kept {
-            tracing::warn!(%error, "the answer of an idempotency key was not stored");
+        let location = location.map(str::to_owned);
+        let status = response.status().as_u16();
+        let text = std::str::from_utf8(&bytes).ok().filter(|text| !text.is_empty()).map(str::to_owned);
+        if let Some(keyed) = self.keyed.take() {
+            let store = |o: Orchestrator| async move { o.answer_key(&keyed, status, text, location).await };
+            if let Err(error) = self.state.call(store).await {
+                tracing::warn!(%error, "the answer of an idempotency key was not stored");
+            }
         }
         Ok(ServiceResponse::new(request, response.set_body(BoxBody::new(bytes))))
-    }
-
-    fn unanswered(&self) -> IdempotentAnswer {
-        IdempotentAnswer {
-            request: self.request,
-            status: None,
-            body: None,
-            location: None,
-            created_at: self.state.orchestrator.now(),
-            job: None,
-            fence: self.state.orchestrator.fence(),
-        }
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        if !self.settled {
-            let (key, unanswered) = (std::mem::take(&mut self.key), self.unanswered());
+        if let Some(keyed) = self.keyed.take() {
             self.state.start(move |o| async move {
-                if let Err(error) = o.finish_idempotent(&key, &unanswered).await {
+                if let Err(error) = o.give_back_key(&keyed).await {
                     tracing::warn!(%error, "an idempotency key was not given back");
                 }
             });

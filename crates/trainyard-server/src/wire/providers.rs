@@ -32,6 +32,9 @@ pub(crate) struct ProviderWire {
     /// How far it has been proven: `tested`, `simulator`, or `live` with a date.
     proven: Option<String>,
     slots: Option<SlotsWire>,
+    /// What of ours is there and claimed by nobody: machines that are being handed back, or that are only reported
+    /// until `trainyard recover` has run.
+    unclaimed: Vec<String>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -73,6 +76,7 @@ impl From<ProviderView> for ProviderWire {
             checked_at: view.checked_at.map(Time),
             error: view.error,
             slots: view.slots.map(|(used, total)| SlotsWire { used, total }),
+            unclaimed: view.unclaimed,
         }
     }
 }

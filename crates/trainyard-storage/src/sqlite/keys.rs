@@ -28,6 +28,11 @@ const TAKE_OVER: &str = "
 UPDATE idempotency SET fence = $2
     WHERE key = $1 AND status IS NULL AND job IS NOT NULL AND fence < $2 AND request = $3";
 
+/// Without a trace where nothing was changed under it; else for whoever comes next, who is told what was.
+const GIVE_BACK: &str = "
+UPDATE idempotency SET fence = 0 WHERE key = $1 AND job IS NOT NULL;
+DELETE FROM idempotency WHERE key = $1 AND job IS NULL";
+
 const FINISH: &str = "
 INSERT INTO idempotency (key, request, status, body, location, created_at, job, fence)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
@@ -162,7 +167,7 @@ impl Change for Finish {
         let done = if self.answer.status.is_some() {
             bind_answer(sqlx::query(FINISH), &self.key, &self.answer).execute(conn).await
         } else {
-            sqlx::query("DELETE FROM idempotency WHERE key = $1").bind(self.key.as_str()).execute(conn).await
+            sqlx::query(GIVE_BACK).bind(self.key.as_str()).execute(conn).await
         };
         done.map_err(failed("storing the answer of an idempotency key"))?;
         Ok(())

@@ -8,6 +8,7 @@ mod codec;
 mod commit;
 mod create;
 mod events;
+mod generation;
 mod jobs;
 mod keys;
 mod list;

@@ -11,10 +11,10 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{ConnectOptions, SqlSafeStr, SqliteConnection};
 use tokio::sync::Mutex;
 
-use super::codec::failed;
+use super::codec::{count, failed, int};
 use super::writer::Writer;
-use super::{Readers, SqliteStorage};
-use crate::{Fence, StorageError};
+use super::{Readers, SqliteStorage, generation};
+use crate::{Fence, NOTE_BEHIND, StorageError};
 
 /// Every released schema, in order. A file never changes once it was released.
 const MIGRATIONS: [(i64, &str, &str); 4] = [
@@ -74,7 +74,7 @@ impl SqliteStorage {
     pub async fn open_in_memory() -> Result<SqliteStorage, StorageError> {
         let mut conn = settings().in_memory(true).connect().await.map_err(failed("opening the database"))?;
         migrate(&mut conn).await?;
-        let fence = take_fence(&mut conn, true).await?;
+        let fence = take_fence(&mut conn, Some(0)).await?;
         let conn = Arc::new(Mutex::new(conn));
         let readers = Readers::Writer(Arc::clone(&conn));
         Ok(SqliteStorage { fence, writer: Writer::start(conn), readers, lock: None.into() })
@@ -88,7 +88,10 @@ impl SqliteStorage {
         let mut conn = writing.connect().await.map_err(failed("opening the database"))?;
         migrate(&mut conn).await?;
         drop(migrating);
-        let fence = take_fence(&mut conn, lock.is_some()).await?;
+        let fence = match lock.is_some() {
+            true => take_generation(&mut conn, &options.directory).await?,
+            false => take_fence(&mut conn, None).await?,
+        };
         let pool = SqlitePoolOptions::new()
             .min_connections(0)
             .max_connections(options.readers.clamp(1, 64))
@@ -192,13 +195,36 @@ async fn migrate(conn: &mut SqliteConnection) -> Result<(), StorageError> {
     })
 }
 
-/// The fence of this process: a new one for a server, the last one for a guest.
-async fn take_fence(conn: &mut SqliteConnection, new: bool) -> Result<Fence, StorageError> {
-    let sql = if new {
-        "UPDATE meta SET value = value + 1 WHERE name = 'epoch' RETURNING value"
-    } else {
-        "SELECT value FROM meta WHERE name = 'epoch'"
+/// The fence of this process: a new one above that number for a server, the last one for a guest.
+async fn take_fence(conn: &mut SqliteConnection, above: Option<u64>) -> Result<Fence, StorageError> {
+    let sql = match above {
+        Some(_) => "UPDATE meta SET value = max(value, $1) + 1 WHERE name = 'epoch' RETURNING value",
+        None => "SELECT value FROM meta WHERE name = 'epoch'",
     };
-    let epoch: i64 = sqlx::query_scalar(sql).fetch_one(conn).await.map_err(failed("taking a fence"))?;
-    Ok(Fence(super::codec::count(epoch)))
+    let mut query = sqlx::query_scalar(sql);
+    if let Some(above) = above {
+        query = query.bind(int(above));
+    }
+    let epoch: i64 = query.fetch_one(conn).await.map_err(failed("taking a fence"))?;
+    Ok(Fence(count(epoch)))
+}
+
+/// The fence of a server, above that of every server before it in this directory; notes where the database is older
+/// than the directory. The note comes first: a crash in between finds it again.
+async fn take_generation(conn: &mut SqliteConnection, directory: &Path) -> Result<Fence, StorageError> {
+    let before = generation::read(directory)?;
+    let known = take_fence(conn, None).await?;
+    if let Some(before) = before.filter(|before| *before > known.0) {
+        tracing::warn!(
+            found = known.0,
+            last = before,
+            "the database is older than its directory: a backup was put back, or the database was lost"
+        );
+        let sql = "INSERT INTO notes (name, value) VALUES ($1, 1) ON CONFLICT (name) DO UPDATE SET value = 1";
+        let noted = sqlx::query(sql).bind(NOTE_BEHIND).execute(&mut *conn).await;
+        noted.map_err(failed("noting that the database is older than its directory"))?;
+    }
+    let fence = take_fence(conn, Some(before.unwrap_or(0))).await?;
+    generation::write(directory, fence.0)?;
+    Ok(fence)
 }

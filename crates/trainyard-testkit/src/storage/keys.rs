@@ -131,6 +131,10 @@ pub(super) async fn key_with_change(harness: &dyn StorageHarness) {
     good.key = Some(mark(&later(2), "other"));
     storage.commit(good).await.expect("a commit");
     assert_eq!(begin(&later(2)).await.and_then(|answer| answer.job), Some(id("other")));
+    storage.finish_idempotent("key", &later(2)).await.expect("giving back");
+    let back = begin(&later(2)).await.expect("what was done stays known");
+    assert_eq!((back.job, back.fence), (Some(id("other")), Fence(0)), "for the next to take over");
+    assert_eq!(begin(&later(2)).await.map(|answer| answer.fence), Some(later(2).fence), "once");
 }
 
 pub(super) async fn notes(harness: &dyn StorageHarness) {

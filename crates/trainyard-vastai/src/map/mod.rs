@@ -8,7 +8,7 @@ mod status;
 pub(crate) use bill::{charged, charges_query};
 pub(crate) use offers::{names_like, offers_of, search_body};
 pub(crate) use order::{Ask, create_body};
-pub(crate) use status::{Reading, address_of, arch_of, is_ours, reading_of};
+pub(crate) use status::{Reading, address_of, arch_of, labelled, reading_of};
 
 use rust_decimal::Decimal;
 use rust_decimal::prelude::FromPrimitive;
