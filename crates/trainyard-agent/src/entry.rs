@@ -26,7 +26,8 @@ const WRONG_USAGE: u8 = 2;
 /// `PROGRAM __agent --root DIR --order NAME --public-key HEX (--listen ADDR | --listen-fd0) [--keep DIR]
 /// [--trainer-exe PATH] [--tls FILE]`. With `--listen-fd0` its standard input is a listening TCP socket that the caller has bound.
 /// With `--tls` it speaks TLS only, with the private key and certificate of that PEM file. `PROGRAM __agent --version`
-/// prints one line and ends: so it is told whether this program runs on that machine at all.
+/// prints one line and ends: so it is told whether this program runs on that machine at all. `PROGRAM __agent --remove`
+/// has the machine removed by the means that its vendor left in it and that the order names.
 /// It leaves its session, so that it outlives whoever started it, and as soon as it listens it writes an
 /// [`AgentRecord`](crate::AgentRecord) into `DIR`.
 pub fn entry(arguments: &[OsString]) -> Option<ExitCode> {
@@ -34,6 +35,9 @@ pub fn entry(arguments: &[OsString]) -> Option<ExitCode> {
         AGENT if arguments.get(2).is_some_and(|word| word == "--version") => {
             let told = writeln!(io::stdout(), "{VERSION_LINE}");
             Some(if told.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        AGENT if arguments.get(2).is_some_and(|word| word == "--remove") => {
+            Some(daemon::remove_machine(&std::env::vars_os().collect::<Vec<_>>()))
         }
         AGENT => Some(match options(&arguments[2..]) {
             Ok(options) => daemon::run(options),

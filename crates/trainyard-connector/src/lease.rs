@@ -29,12 +29,12 @@ pub struct HttpCall {
 
 /// Why a request cannot be written as one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a request of a machine is METHOD,URL,VARIABLE, with %VARIABLE% in the URL where its own value goes")]
+#[error("a request of a machine is METHOD,URL,VARIABLE, with one %VARIABLE% in the URL where its id goes")]
 pub struct BadHttpCall;
 
 impl HttpCall {
-    /// A request: the method, the address with at most a few `%VARIABLE%` where a value of the machine's environment
-    /// goes, and the variable that holds the bearer token.
+    /// A request: the method, the address with `%VARIABLE%` where the machine's id goes, which that variable of its
+    /// environment holds, and the variable that holds the bearer token.
     ///
     /// # Errors
     /// [`BadHttpCall`] for what cannot be written in its plain form.
@@ -43,10 +43,9 @@ impl HttpCall {
         let is_url = url.starts_with("http://") || url.starts_with("https://");
         let is_method = !method.is_empty() && method.chars().all(|c| c.is_ascii_uppercase());
         let is_good = is_method && is_url && url.chars().all(plain) && is_name(bearer);
-        // Between two `%` stands a name: so there is an odd number of parts, every other one a name.
-        let parts: Vec<&str> = url.split('%').collect();
-        let names = parts.iter().skip(1).step_by(2);
-        if !is_good || parts.len().is_multiple_of(2) || !names.copied().all(is_name) {
+        // The script that makes this call without an agent knows of one variable only.
+        let is_named = matches!(url.split('%').collect::<Vec<_>>()[..], [_, name, _] if is_name(name));
+        if !is_good || !is_named {
             return Err(BadHttpCall);
         }
         Ok(HttpCall { method: method.to_owned(), url: url.to_owned(), bearer: bearer.to_owned() })
@@ -60,6 +59,11 @@ impl HttpCall {
     /// The variable that holds the bearer token.
     pub fn bearer(&self) -> &str {
         &self.bearer
+    }
+
+    /// Every variable that it needs.
+    pub fn variables(&self) -> impl Iterator<Item = &str> {
+        self.url.split('%').skip(1).step_by(2).chain([self.bearer.as_str()])
     }
 
     /// The address with the values of the machine's own environment. None where one is missing, or holds what no id of
@@ -109,6 +113,7 @@ mod tests {
         let call = HttpCall::new("DELETE", "https://a.example/v2/pods/%POD_ID%/", "POD_KEY").unwrap();
         assert_eq!(call.to_string(), "DELETE,https://a.example/v2/pods/%POD_ID%/,POD_KEY");
         assert_eq!(call.to_string().parse(), Ok(call.clone()));
+        assert_eq!(call.variables().collect::<Vec<_>>(), ["POD_ID", "POD_KEY"]);
         let of = |value: &'static str| call.url(move |name| (name == "POD_ID").then(|| value.to_owned()));
         assert_eq!(of("x1").as_deref(), Some("https://a.example/v2/pods/x1/"));
         assert_eq!((of("a/b"), of(""), call.url(|_| None)), (None, None, None));
@@ -125,6 +130,8 @@ mod tests {
             (good.0, "https://a/$ID", good.2),
             (good.0, "https://a/%ID", good.2),
             (good.0, "https://a/%%", good.2),
+            (good.0, "https://a/b", good.2),
+            (good.0, "https://a/%ID%/%ID%", good.2),
             (good.0, "https://a/%i d%", good.2),
             (good.0, good.1, "K,EY"),
             (good.0, good.1, ""),

@@ -98,7 +98,7 @@ impl LambdaLabsConnector {
     ) -> Result<Launched, ConnectorError> {
         let supply = &self.config.supply;
         let port = supply.port_of(order);
-        let boot = BootOrder { order, arch, port, tls: None, stay: Stay::Machine };
+        let boot = BootOrder { order, arch, port, tls: None, stay: Stay::Machine, removal: None };
         let boot = supply.bootstrap(&boot).map_err(|error| {
             ConnectorError::refused(ErrorKind::Invalid, "the agent cannot be brought there").because(error)
         })?;

@@ -49,7 +49,15 @@ impl RunPodConnector {
 
     fn bootstrap(&self, order: &OrderName) -> Result<(u16, Bootstrap), ConnectorError> {
         let port = self.config.supply.port_of(order);
-        let boot = BootOrder { order, arch: Arch::X86_64, port, tls: None, stay: Stay::Container };
+        let removal = map::self_removal(&self.config.url)?;
+        let boot = BootOrder {
+            order,
+            arch: Arch::X86_64,
+            port,
+            tls: None,
+            stay: Stay::Container,
+            removal: Some(&removal),
+        };
         let bootstrap = self.config.supply.bootstrap(&boot).map_err(|error| {
             ConnectorError::refused(ErrorKind::Invalid, "the agent cannot be brought to a pod").because(error)
         })?;

@@ -20,7 +20,7 @@ use crate::listing::all_instances;
 use crate::logs::{Cursor, at_most, broken_by};
 use crate::map::{
     Ask, address_of, arch_of, charged, charges_query, create_body, credit, labelled, names_like, offers_of,
-    price_of, reading_of, search_body,
+    price_of, reading_of, search_body, self_removal,
 };
 use crate::reach::{MappedWorkload, not_made};
 use crate::seen::{Place, Seen};
@@ -195,12 +195,14 @@ impl Connector for VastAIConnector {
         let supply = &self.shared.config.supply;
         let port = supply.port_of(&order.name);
         let tls = TlsIdentity::of(supply.key(), &order.name).map_err(not_made)?;
+        let removal = self_removal(&self.shared.config.url)?;
         let boot = supply.bootstrap(&BootOrder {
             order: &order.name,
             arch: offer.arch,
             port,
             tls: Some(&tls),
             stay: Stay::Container,
+            removal: Some(&removal),
         });
         let boot = boot.map_err(not_made)?;
         let image = &self.shared.config.default_image;

@@ -2,7 +2,17 @@ umask 077
 d=${HOME:-$PWD}/$TRAINYARD_BOOT_ROOT u=$TRAINYARD_BOOT_URL w=$TRAINYARD_BOOT_SHA256
 l=$TRAINYARD_BOOT_LISTEN p=$TRAINYARD_BOOT_PORT t=$TRAINYARD_BOOT_TLS
 say() { echo "trainyard-boot: $*"; }
-rest() { [ "$TRAINYARD_BOOT_STAY" = machine ] && exit "$1"; while :; do sleep 3600; done; }
+s=$((${TRAINYARD_BOOT_LEASE:-3600}/2))
+gone() {
+[ -n "$TRAINYARD_BOOT_REMOVE" ] || return 0
+say removing
+[ -n "$b" ] && "$b" __agent --remove || "$py" -c 'import os,urllib.request as u
+e=os.environ
+m,a,k=e["TRAINYARD_BOOT_REMOVE"].split(",")
+a=a.split("%")
+u.urlopen(u.Request(a[0]+e[a[1]]+a[2],None,{"Authorization":"Bearer "+e[k],"User-Agent":"trainyard"},method=m),timeout=60)'
+}
+rest() { [ "$TRAINYARD_BOOT_STAY" = machine ] && exit "$1"; while sleep $s; do gone; done; }
 fail() { say "failed $*"; rest 1; }
 mkdir -p "$d" && cd "$d" || fail "disk cannot make $d"
 [ -e ended ] && say "ended before" && rest 0
@@ -34,10 +44,10 @@ fi
 if [ -z "$b" ]; then
 [ -n "$py" ] || fail "no_delivery no agent in the image, none fetched, no python3 to receive it"
 say awaiting
-"$py" - "$w" "$l" "$p" 2>err <<'E' || fail "receive no agent came: $(tail -n 1 err)"
+"$py" - "$w" "$l" "$p" $s 2>err <<'E' || fail "receive no agent came: $(tail -n 1 err)"
 import hashlib,json,os,ssl,sys,threading,zlib
 from http.server import *
-_,want,at,port=sys.argv
+_,want,at,port,s=sys.argv
 few=threading.Semaphore(4)
 class H(BaseHTTPRequestHandler):
  timeout=90
@@ -79,7 +89,10 @@ if os.path.exists("tls.pem"):
  c=ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
  c.load_cert_chain("tls.pem")
  v.socket=c.wrap_socket(v.socket,server_side=True,do_handshake_on_connect=False)
+t=threading.Timer(float(s),os._exit,[3])
+t.start()
 v.serve_forever(.05)
+t.cancel()
 E
 b=$own
 say received

@@ -9,13 +9,14 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use sha2::{Digest, Sha256 as Hasher};
 use tokio::sync::OnceCell;
-use trainyard_connector::{Arch, ConnectorError, ErrorKind};
+use trainyard_connector::{Arch, ConnectorError, ErrorKind, SelfRemoval};
 use trainyard_domain::{OrderName, Sha256};
 
 use super::push::Pushes;
@@ -27,6 +28,8 @@ use crate::protocol::{AGENT_BYTES_MAX, MARK, PACKED_BYTES_MAX, VERSION_LINE};
 const SCRIPT: &str = include_str!("boot.sh");
 /// The lowest port an agent listens on, and how many there are from it.
 const PORTS: (u16, u16) = (10_000, 20_000);
+/// How long a machine waits for a first word: an orchestrator that lives brings an agent within minutes.
+const UNSTARTED: Duration = Duration::from_secs(3600);
 
 /// Where agents come from.
 #[derive(Debug, Clone)]
@@ -68,6 +71,7 @@ pub enum SupplyError {
 #[derive(Debug, Clone)]
 pub struct AgentSupply {
     inner: Arc<Inner>,
+    unstarted_for: Duration,
 }
 
 #[derive(Debug)]
@@ -98,6 +102,8 @@ pub struct BootOrder<'a> {
     pub tls: Option<&'a TlsIdentity>,
     /// What kind of machine it is.
     pub stay: Stay,
+    /// How it removes itself where nobody speaks to it; none: it cannot.
+    pub removal: Option<&'a SelfRemoval>,
 }
 
 /// What kind of machine the script runs on.
@@ -113,7 +119,7 @@ pub enum Stay {
 /// What the order carries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bootstrap {
-    /// One constant POSIX shell text of at most 3,500 characters, to be run by `sh -c`. Nothing of an order is in it.
+    /// One constant POSIX shell text of at most 3,950 characters, to be run by `sh -c`. Nothing of an order is in it.
     pub script: &'static str,
     /// Its variables.
     pub env: BTreeMap<String, String>,
@@ -146,7 +152,15 @@ impl AgentSupply {
             }
             named.url = Some(url);
         }
-        Ok(AgentSupply { inner: Arc::new(Inner { key: config.key, agents, pushes: Pushes::default() }) })
+        let inner = Inner { key: config.key, agents, pushes: Pushes::default() };
+        Ok(AgentSupply { inner: Arc::new(inner), unstarted_for: UNSTARTED })
+    }
+
+    /// The same with another time, in whole seconds, that a machine waits for a first word and for a first training
+    /// before it removes itself; an hour if nothing is said.
+    #[must_use]
+    pub fn with_lease(self, unstarted_for: Duration) -> AgentSupply {
+        AgentSupply { unstarted_for, ..self }
     }
 
     /// The architectures there is an agent for. A machine of another one must not be chosen.
@@ -196,6 +210,9 @@ impl AgentSupply {
             ("URL", agent.url.clone().unwrap_or_default()),
             ("TLS", boot.tls.map(TlsIdentity::one_line).unwrap_or_default()),
             ("STAY", stay.to_owned()),
+            ("LEASE", self.unstarted_for.as_secs().to_string()),
+            ("PROBE", boot.removal.map(|how| how.probe.to_string()).unwrap_or_default()),
+            ("REMOVE", boot.removal.map(|how| how.remove.to_string()).unwrap_or_default()),
         ];
         let env = env.into_iter().filter(|(_, value)| !value.is_empty());
         let mut env: BTreeMap<String, String> =
@@ -327,7 +344,7 @@ mod tests {
 
     #[test]
     fn the_script_is_short_and_names_no_place() {
-        assert!(SCRIPT.len() <= 3_500, "{} characters", SCRIPT.len());
+        assert!(SCRIPT.len() <= 3_950, "{} characters", SCRIPT.len());
         let fixed = ["/tmp", "/root", "/opt", "/usr", "/workspace", "/home", "/bin"];
         assert!(!fixed.iter().any(|place| SCRIPT.contains(place)));
     }
@@ -360,7 +377,8 @@ mod tests {
         assert_eq!(supply.arches(), [Arch::Aarch64]);
         let (order, port) = (order(), supply.port_of(&order()));
         assert!((10_000..30_000).contains(&port));
-        let boot = |arch| BootOrder { order: &order, arch, port, tls: None, stay: Stay::Container };
+        let boot =
+            |arch| BootOrder { order: &order, arch, port, tls: None, stay: Stay::Container, removal: None };
         assert!(matches!(supply.bootstrap(&boot(Arch::X86_64)), Err(SupplyError::NoArch(_))));
         let env = supply.bootstrap(&boot(Arch::Aarch64)).unwrap().env;
         let sha256 = &env["TRAINYARD_BOOT_SHA256"];
@@ -374,7 +392,14 @@ mod tests {
         let sha256 = Sha256::from_bytes([9; 32]);
         let supply = supply(|config| config.fetch = Some(("https://a.example/x".to_owned(), sha256)));
         let order = order();
-        let boot = BootOrder { order: &order, arch: Arch::X86_64, port: 1, tls: None, stay: Stay::Machine };
+        let boot = BootOrder {
+            order: &order,
+            arch: Arch::X86_64,
+            port: 1,
+            tls: None,
+            stay: Stay::Machine,
+            removal: None,
+        };
         let env = supply.bootstrap(&boot).unwrap().env;
         assert_eq!(env["TRAINYARD_BOOT_SHA256"], sha256.to_string());
         assert_eq!(env["TRAINYARD_BOOT_LISTEN"], "127.0.0.1");

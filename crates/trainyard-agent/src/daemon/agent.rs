@@ -2,25 +2,35 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, watch};
 use trainyard_connector::{AgentGreeting, SelfRemovalProof, TrainingState, WorkloadState};
-use trainyard_domain::WhenOrchestratorLost;
 
 use super::attempt::{Attempt, Start, Why};
 use super::auth::Guard;
 use super::environment;
 use super::exec;
 use super::layout::Layout;
+use super::lease::{Stage, Standing, Verdict, decide};
 use super::refusal::Refusal;
+use super::vendor::{Vendor, unstarted_for};
 use super::{Options, place};
 use crate::clock;
 
 /// The variable by which an agent knows that a bootstrap script started it.
 const RENTED: &str = "TRAINYARD_BOOT_ORDER";
-/// An agent that was never told to start anything leaves after this silence.
+/// How long a rented machine waits for a first word where its order does not say.
+const UNSTARTED: Duration = Duration::from_secs(3600);
+/// When a machine reads itself to prove that it can: its network may need a moment.
+const PROBE_AFTER: [Duration; 4] =
+    [Duration::ZERO, Duration::from_secs(3), Duration::from_secs(15), Duration::from_secs(60)];
+/// When its removal is asked for again, first; then twice as long each time.
+const REMOVE_AGAIN: Duration = Duration::from_secs(5);
+const REMOVE_AGAIN_MAX: Duration = Duration::from_secs(300);
+/// An agent on a machine of one's own that was never told to start anything leaves after this silence.
 const IDLE_LEAVES_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// How often silence is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -49,6 +59,11 @@ pub(crate) struct Agent {
     quiet_from: Mutex<Instant>,
     /// When the machine has to be gone.
     machine_ends: Mutex<Option<Instant>>,
+    /// How long a first word is waited for.
+    unstarted_for: Duration,
+    /// How the machine is removed from within; none where it cannot be, or is nobody's to remove.
+    vendor: Option<Vendor>,
+    proof: Mutex<SelfRemovalProof>,
     leaving: watch::Sender<bool>,
 }
 
@@ -59,18 +74,25 @@ impl Agent {
         let layout = Layout::new(std::path::absolute(options.root)?, keep);
         // An agent of before is dead: what it began is not gone on with.
         place::remove(&layout.record())?;
+        let ends = read_ends(&layout);
+        let rented = options.environment.iter().any(|(name, _)| name == RENTED);
+        let usual = if rented { UNSTARTED } else { IDLE_LEAVES_AFTER };
+        let unstarted_for = unstarted_for(&options.environment, usual);
         Ok(Agent {
             guard: Guard::new(options.public_key, options.order, hex::encode(boot)),
             layout,
             trainer: options.trainer,
-            rented: options.environment.iter().any(|(name, _)| name == RENTED),
+            rented,
             environment: environment::inherited(&options.environment).into_iter().collect(),
             taking_inputs: tokio::sync::Mutex::new(()),
             execs: Semaphore::new(exec::AT_ONCE),
             changing: tokio::sync::Mutex::new(()),
             attempt: watch::Sender::new(None),
             quiet_from: Mutex::new(Instant::now()),
-            machine_ends: Mutex::new(None),
+            machine_ends: Mutex::new(ends),
+            unstarted_for,
+            vendor: Vendor::of(&options.environment),
+            proof: Mutex::new(SelfRemovalProof::None),
             leaving: watch::Sender::new(false),
         })
     }
@@ -142,7 +164,7 @@ impl Agent {
             training: attempt.as_ref().map_or(TrainingState::Idle, |attempt| attempt.state()),
             last_event: attempt.as_ref().map_or(0, |attempt| attempt.journal().last()),
             log_bytes: attempt.as_ref().map_or(0, |attempt| attempt.output().bytes()),
-            self_removal: SelfRemovalProof::None,
+            self_removal: lock(&self.proof).clone(),
         }
     }
 
@@ -234,39 +256,117 @@ impl Agent {
     /// The machine has to be gone that long from now; a time that no clock reaches: never.
     pub(crate) fn machine_ends_in(&self, ends: Duration) {
         *lock(&self.machine_ends) = Instant::now().checked_add(ends);
+        // An agent that is started anew after a crash keeps to it. Without the file it waits for a first word at most.
+        let _ = write_ends(&self.layout, ends);
     }
 
-    /// What follows from silence. Runs until the agent leaves.
-    pub(super) async fn mind_limits(self: Arc<Self>) {
+    /// What follows from silence and from money used up. Runs until the agent leaves.
+    pub(super) async fn mind_lease(self: Arc<Self>) {
+        let mut removal = Removal::default();
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
-            let silence = lock(&self.quiet_from).elapsed();
-            if lock(&self.machine_ends).is_some_and(|at| at <= Instant::now()) {
-                self.leaving.send_replace(true);
-            }
-            let Some(attempt) = self.current() else {
-                if silence > IDLE_LEAVES_AFTER {
-                    self.leaving.send_replace(true);
+            let attempt = self.current();
+            match self.verdict(attempt.as_deref()) {
+                Verdict::Wait => removal = Removal::default(),
+                Verdict::Stop { grace, why } => {
+                    if let Some(attempt) = attempt {
+                        attempt.stop(grace, why);
+                    }
                 }
-                continue;
-            };
-            let limits = attempt.limits();
-            let is_over = matches!(attempt.state(), TrainingState::Exited { .. });
-            let hold_s = match attempt.state() {
-                TrainingState::Exited { exit, .. } if exit.code != 0 => {
-                    limits.hold_s.max(limits.hold_on_failure_s)
+                Verdict::Go(why) => {
+                    if let Some(attempt) = &attempt {
+                        // Only at the end of the budget does it still run.
+                        attempt.stop(Duration::ZERO, Why::Budget);
+                    }
+                    self.go(&mut removal, why).await;
                 }
-                _ => limits.hold_s,
-            };
-            if is_over && silence > Duration::from_secs(hold_s) {
-                self.leaving.send_replace(true);
-            }
-            let stops = limits.when_orchestrator_lost == WhenOrchestratorLost::Stop;
-            if !is_over && stops && silence > Duration::from_secs(limits.max_silence_s) {
-                attempt.stop(Duration::from_secs(limits.grace_period_s), Why::Silence);
             }
         }
     }
+
+    /// The machine is of no more use.
+    async fn go(&self, removal: &mut Removal, why: &str) {
+        match &self.vendor {
+            Some(vendor) => removal.go_on(vendor, why).await,
+            // A machine that cannot remove itself is paid for either way: it goes on holding what it has.
+            None if self.rented => {}
+            None => drop(self.leaving.send_replace(true)),
+        }
+    }
+
+    fn verdict(&self, attempt: Option<&Attempt>) -> Verdict {
+        let machine_left = lock(&self.machine_ends).map(|at| at.saturating_duration_since(Instant::now()));
+        let stage = match attempt.map(|attempt| (attempt, attempt.state())) {
+            None => Stage::Idle,
+            Some((attempt, TrainingState::Exited { exit, .. })) => {
+                Stage::Ended { limits: attempt.limits(), code: exit.code, ago: attempt.ended_ago() }
+            }
+            Some((attempt, state)) => Stage::Working {
+                limits: attempt.limits(),
+                paused: matches!(state, TrainingState::Running { paused: true, .. }),
+                stopping: attempt.stopping().load(Ordering::SeqCst),
+            },
+        };
+        let silence = lock(&self.quiet_from).elapsed();
+        decide(&Standing { stage, silence, machine_left, unstarted_for: self.unstarted_for })
+    }
+
+    /// Finds out once whether this machine can remove itself.
+    pub(super) async fn prove_removal(self: Arc<Self>) {
+        let Some(vendor) = &self.vendor else { return };
+        for wait in PROBE_AFTER {
+            tokio::time::sleep(wait).await;
+            let proof = match vendor.probe().await {
+                Ok(()) => SelfRemovalProof::Proven,
+                Err(why) => SelfRemovalProof::Failed(why),
+            };
+            let proven = proof == SelfRemovalProof::Proven;
+            *lock(&self.proof) = proof;
+            if proven {
+                return;
+            }
+        }
+    }
+}
+
+/// The machine's removal, asked for again until the machine is gone or somebody speaks to the agent.
+#[derive(Debug, Default)]
+struct Removal {
+    tries: u32,
+    next: Option<Instant>,
+}
+
+impl Removal {
+    async fn go_on(&mut self, vendor: &Vendor, why: &str) {
+        if self.next.is_some_and(|at| Instant::now() < at) {
+            return;
+        }
+        super::complain(&format!("{why}: this machine has itself removed"));
+        if let Err(error) = vendor.remove().await {
+            super::complain(&error);
+        }
+        // A vendor takes a minute or so even where it has accepted.
+        let wait = REMOVE_AGAIN.saturating_mul(1 << self.tries.min(6));
+        self.tries = self.tries.saturating_add(1);
+        self.next = Instant::now().checked_add(wait.min(REMOVE_AGAIN_MAX));
+    }
+}
+
+/// Writes down when the machine has to be gone, by the clock on the wall, which outlives the agent.
+fn write_ends(layout: &Layout, ends: Duration) -> io::Result<()> {
+    let at = chrono::TimeDelta::from_std(ends).ok().and_then(|ends| clock::now().checked_add_signed(ends));
+    match at {
+        Some(at) => place::replace(&layout.machine_ends(), at.to_rfc3339().as_bytes()),
+        None => place::remove(&layout.machine_ends()),
+    }
+}
+
+/// When the machine has to be gone, as an agent before this one was told.
+fn read_ends(layout: &Layout) -> Option<Instant> {
+    let text = std::fs::read_to_string(layout.machine_ends()).ok()?;
+    let at = chrono::DateTime::parse_from_rfc3339(&text).ok()?;
+    let left = (at.to_utc() - clock::now()).to_std().unwrap_or_default();
+    Instant::now().checked_add(left)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

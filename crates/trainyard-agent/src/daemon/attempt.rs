@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
@@ -91,6 +91,8 @@ pub(crate) enum Why {
     Deadline,
     /// Nobody has called for too long.
     Silence,
+    /// What may be spent on the machine is used up.
+    Budget,
     /// Another attempt is started here.
     Replaced,
     /// The agent is released.
@@ -106,6 +108,7 @@ impl Why {
             Why::Asked => None,
             Why::Deadline => Some("stopped by the agent at the deadline"),
             Why::Silence => Some("stopped by the agent because the orchestrator was silent"),
+            Why::Budget => Some("stopped by the agent before the end of its budget"),
             Why::Replaced => Some("ended because another attempt was started on this machine"),
             Why::Released => Some("ended because the agent was released"),
             Why::AgentEnds => Some("ended because the agent was told to end by a signal"),
@@ -146,6 +149,8 @@ pub(crate) struct Attempt {
     asks: mpsc::Sender<Ask>,
     state: watch::Sender<TrainingState>,
     manifest: watch::Sender<Made>,
+    /// When it ended, by the clock that only goes forward.
+    ended: Mutex<Option<Instant>>,
     desk: Mutex<Option<Arc<Desk>>>,
     hold: Hold,
     /// Set when nobody will ask for its manifest.
@@ -188,6 +193,7 @@ impl Attempt {
             asks,
             state: watch::Sender::new(TrainingState::Preparing),
             manifest: watch::Sender::new(None),
+            ended: Mutex::new(None),
             desk: Mutex::new(None),
             hold: Hold::new(layout.hold_dir()),
             abandoned: AtomicBool::new(false),
@@ -237,11 +243,21 @@ impl Attempt {
     }
 
     pub(super) fn set_state(&self, state: TrainingState) {
+        if matches!(state, TrainingState::Exited { .. }) {
+            let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+            ended.get_or_insert_with(Instant::now);
+        }
         self.state.send_replace(state);
     }
 
     pub(super) fn set_manifest(&self, made: Result<Manifest, String>) {
         self.manifest.send_replace(Some(made.map(Arc::new)));
+    }
+
+    /// How long ago it ended; nothing while it did not.
+    pub(super) fn ended_ago(&self) -> Duration {
+        let ended = *self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        ended.map_or(Duration::ZERO, |at| at.elapsed())
     }
 
     /// Where it works; none before that is ready.

@@ -34,6 +34,11 @@ impl Layout {
         self.root.join("inputs").join(format!("{digest}.part"))
     }
 
+    /// When the machine has to be gone; outlives the agent and its attempts.
+    pub(crate) fn machine_ends(&self) -> PathBuf {
+        self.root.join("machine-ends")
+    }
+
     pub(crate) fn spec(&self) -> PathBuf {
         self.root.join("spec.json")
     }

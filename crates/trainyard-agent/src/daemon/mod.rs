@@ -2,8 +2,8 @@
 //!
 //! It promises: a training is started only by a signed `start`, once per attempt and boot; every event and every
 //! byte of the log is on disk before it is sent; events are numbered densely from 1 within an attempt; `Exited` is
-//! the last of them and no process of the training is left then. It does not rent or return machines and never calls
-//! anybody.
+//! the last of them and no process of the training is left then. It rents nothing and calls nobody, with one exception:
+//! where nobody speaks to it any more, or its money is used up, it has its own machine removed (`lease`, `vendor`).
 
 mod agent;
 mod aside;
@@ -21,6 +21,7 @@ mod inputs;
 mod journal;
 mod keep;
 mod layout;
+mod lease;
 mod manifest;
 mod output;
 mod outputs;
@@ -35,6 +36,7 @@ mod sources;
 mod supervise;
 mod tls;
 mod unpack;
+mod vendor;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -133,15 +135,35 @@ fn start(options: Options) -> io::Result<()> {
         write_record(&agent, port)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let signals = tokio::spawn(mind_signals(Arc::clone(&agent)));
-        let limits = tokio::spawn(Arc::clone(&agent).mind_limits());
+        let limits = tokio::spawn(Arc::clone(&agent).mind_lease());
+        let proof = tokio::spawn(Arc::clone(&agent).prove_removal());
         http::serve(listener, tls, Arc::clone(&agent)).await;
         signals.abort();
         limits.abort();
+        proof.abort();
         Ok(())
     });
     // What may still hash or read a file is not waited for.
     runtime.shutdown_background();
     served
+}
+
+/// Has this machine removed by its vendor, as the environment says how; for the script that started no agent, or whose
+/// agent has ended.
+pub(crate) fn remove_machine(environment: &[(OsString, OsString)]) -> ExitCode {
+    let removed = || {
+        let vendor =
+            vendor::Vendor::of(environment).ok_or("this machine was left no means to remove itself")?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.map_err(|error| error.to_string())?.block_on(vendor.remove())
+    };
+    match removed() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn write_record(agent: &Agent, port: u16) -> io::Result<()> {

@@ -14,9 +14,10 @@ use tempfile::TempDir;
 use trainyard_agent::{
     AgentClient, AgentRecord, AgentSupply, BootOrder, ProcessId, Stay, SupplyConfig, TlsIdentity, sweep,
 };
-use trainyard_connector::{Arch, ErrorKind, TrainingState, Workload};
+use trainyard_connector::{Arch, ErrorKind, SelfRemoval, TrainingState, Workload};
 use trainyard_domain::{OrderName, Sha256};
 
+use crate::lease::{FakeVendor, VARIABLES};
 use crate::rig::{digest, key, new_order, shell, until};
 
 crate::tests![
@@ -31,6 +32,8 @@ crate::tests![
     an_image_with_nothing_is_named,
     a_restarted_container_trains_nothing,
     a_crashed_agent_comes_back_as_another,
+    a_machine_that_no_agent_reaches_removes_itself,
+    a_machine_whose_agent_was_let_go_removes_itself,
 ];
 
 /// What every image has.
@@ -63,6 +66,8 @@ struct Container {
     order: OrderName,
     supply: AgentSupply,
     tls: Option<TlsIdentity>,
+    removal: Option<SelfRemoval>,
+    variables: Vec<(&'static str, &'static str)>,
     child: Option<Child>,
 }
 
@@ -76,7 +81,15 @@ impl Container {
             // Through a name of its own: some tools are a program that looks at its name.
             symlink(at, dir.path().join("bin").join(tool)).unwrap();
         }
-        Container { dir, order: new_order(), supply, tls: None, child: None }
+        Container {
+            dir,
+            order: new_order(),
+            supply,
+            tls: None,
+            removal: None,
+            variables: Vec::new(),
+            child: None,
+        }
     }
 
     fn port(&self) -> u16 {
@@ -85,7 +98,14 @@ impl Container {
 
     fn start(&mut self) {
         let (port, tls) = (self.port(), self.tls.as_ref());
-        let boot = BootOrder { order: &self.order, arch: Arch::X86_64, port, tls, stay: Stay::Container };
+        let boot = BootOrder {
+            order: &self.order,
+            arch: Arch::X86_64,
+            port,
+            tls,
+            stay: Stay::Container,
+            removal: self.removal.as_ref(),
+        };
         let boot = self.supply.bootstrap(&boot).unwrap();
         let log =
             std::fs::File::options().create(true).append(true).open(self.dir.path().join("log")).unwrap();
@@ -95,6 +115,7 @@ impl Container {
             .env("PATH", self.dir.path().join("bin"))
             .env("HOME", self.dir.path())
             .envs(boot.env)
+            .envs(self.variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -246,7 +267,8 @@ async fn wrong_bytes_are_not_run() {
     }
     assert_eq!(http.put(&at).send().await.unwrap().status(), 413);
     let left = || std::fs::read_dir(container.root()).unwrap().flatten().map(|entry| entry.file_name());
-    assert!(!left().any(|name| name.to_string_lossy().starts_with("new")), "nothing of them is left");
+    until("nothing of them is left", async || !left().any(|name| name.to_string_lossy().starts_with("new")))
+        .await;
     container.answers().await;
     assert!(!ran.exists());
     // Nothing after the right one.
@@ -346,4 +368,36 @@ async fn a_crashed_agent_comes_back_as_another() {
     assert!(process.kill());
     container.says("trainyard-boot: agent ended 137").await;
     assert_ne!(before, container.answers().await);
+}
+
+/// A container that bears its vendor's key for itself and waits two seconds for a first word.
+fn leased(vendor: &FakeVendor, tools: &[&str]) -> Container {
+    let supply = supply(|_| {}).with_lease(std::time::Duration::from_secs(2));
+    let mut container = Container::new(supply, tools);
+    container.removal = Some(vendor.removal());
+    container.variables = VARIABLES.to_vec();
+    container
+}
+
+async fn a_machine_that_no_agent_reaches_removes_itself() {
+    let vendor = FakeVendor::answering(204);
+    let mut container = leased(&vendor, &["python3"]);
+    container.start();
+    container.says("trainyard-boot: awaiting").await;
+    container.says("trainyard-boot: failed receive no agent came").await;
+    container.says("trainyard-boot: removing").await;
+    assert_eq!(vendor.awaits("DELETE").await, "DELETE /pods/m1 Bearer machine-key trainyard");
+    assert!(container.is_alive(), "a container that ends is started anew");
+}
+
+async fn a_machine_whose_agent_was_let_go_removes_itself() {
+    let vendor = FakeVendor::answering(204);
+    let mut container = leased(&vendor, &[]);
+    symlink(this_program(), container.dir.path().join("bin/trainyard")).unwrap();
+    container.start();
+    container.answers().await;
+    container.client().release().await.unwrap();
+    container.says("trainyard-boot: agent ended 0").await;
+    let told = vendor.awaits("DELETE").await;
+    assert!(told.starts_with("DELETE /pods/m1 Bearer machine-key trainyard-agent/"), "{told}");
 }

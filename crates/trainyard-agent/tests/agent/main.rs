@@ -11,6 +11,7 @@ mod beside;
 mod boot;
 mod ending;
 mod inputs;
+mod lease;
 mod output;
 mod packages;
 mod rig;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         boot::TESTS,
         running::TESTS,
         ending::TESTS,
+        lease::TESTS,
         output::TESTS,
         inputs::TESTS,
         signing::TESTS,

@@ -9,7 +9,9 @@ mod offers;
 
 use rust_decimal::Decimal;
 use rust_decimal::prelude::FromPrimitive;
-use trainyard_connector::{ConnectorError, Effect, ErrorKind, MachineObservation, MachinePhase};
+use trainyard_connector::{
+    ConnectorError, Effect, ErrorKind, HttpCall, MachineObservation, MachinePhase, SelfRemoval,
+};
 use trainyard_domain::{Money, OrderName, ProviderJobId, Timestamp};
 
 pub(crate) use logs::{Cursor, log_of};
@@ -43,6 +45,23 @@ pub(crate) fn hourly(cost: Number, disk_gb: u32) -> Option<Money> {
 /// A pod's size of disk, in GB.
 pub(crate) fn disk_gb(pod: &Pod) -> u32 {
     pod.disk.0.map_or(0, |gb| gb as u32)
+}
+
+/// How a pod reads and removes itself. RunPod puts a key into every pod that opens that pod alone, as its documentation of
+/// a pod's environment says; `url` is the API's.
+///
+/// # Errors
+/// `Invalid` for an address with signs that no order may carry.
+pub(crate) fn self_removal(url: &str) -> Result<SelfRemoval, ConnectorError> {
+    let url = url.trim_end_matches('/');
+    let own = format!("{}/v2/pods/%RUNPOD_POD_ID%", url.strip_suffix("/v2").unwrap_or(url));
+    let call = |method| {
+        HttpCall::new(method, &own, "RUNPOD_API_KEY").map_err(|error| {
+            ConnectorError::refused(ErrorKind::Invalid, "a pod cannot be told RunPod's address")
+                .because(error)
+        })
+    };
+    Ok(SelfRemoval { probe: call("GET")?, remove: call("DELETE")? })
 }
 
 /// The pod as one reading showed it.
