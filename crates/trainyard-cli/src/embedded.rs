@@ -112,7 +112,8 @@ fn agent(settings: &Settings) -> Result<AgentOptions, Failure> {
         })?;
         binaries.insert(arch, path.clone());
     }
-    Ok(AgentOptions { fetch, public_url: settings.server.public_url.clone(), binaries })
+    let public_url = settings.server.public_url.clone();
+    Ok(AgentOptions { fetch, public_url, binaries, lease_s: settings.agent.lease_s })
 }
 
 fn policy(settings: &Settings) -> Result<Policy, Failure> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use trainyard_connector::{ConnectorError, Workload};
-use trainyard_domain::{Job, Rental};
+use trainyard_domain::{Job, Rental, Timestamp};
 
 use crate::bells::lock;
 use crate::core::Core;
@@ -53,12 +53,16 @@ pub(crate) struct Link {
     tail: Mutex<Option<JoinHandle<()>>>,
     /// The `max_duration_s` that the agent knows; none: not told by this process.
     told_limit: Mutex<Option<u64>>,
+    /// When the machine's money is used up, as the agent knows it; none: not told by this process.
+    told_end: Mutex<Option<Option<Timestamp>>>,
     /// When handing over broke off first, and last, of tries that followed each other.
     broke_off: Mutex<Option<(Instant, Instant)>>,
 }
 
 /// A try that broke off so long after the one before got on meanwhile.
 const GOT_ON: Duration = Duration::from_secs(60);
+/// Ends that lie no further apart are the same: what a machine has cost is known to the second only.
+const END_NEARLY: chrono::TimeDelta = chrono::TimeDelta::seconds(5);
 
 impl Link {
     /// The link of a job's machine, made where there is none.
@@ -77,6 +81,7 @@ impl Link {
             silence: Mutex::new(Silence::default()),
             tail: Mutex::new(None),
             told_limit: Mutex::new(None),
+            told_end: Mutex::new(None),
             broke_off: Mutex::new(None),
         });
         Ok(Some(lock(&core.links).entry(attempt.order.clone()).or_insert(link).clone()))
@@ -124,6 +129,20 @@ impl Link {
     /// Whether the agent knows that limit.
     pub(crate) fn knows_limit(&self, max_duration_s: u64) -> bool {
         *lock(&self.told_limit) == Some(max_duration_s)
+    }
+
+    /// Whether the agent knows that end of the money, as nearly as it is worth telling.
+    pub(crate) fn knows_end(&self, end: Option<Timestamp>) -> bool {
+        match (*lock(&self.told_end), end) {
+            (Some(Some(told)), Some(end)) => (told - end).abs() <= END_NEARLY,
+            (Some(None), None) => true,
+            (Some(_) | None, _) => false,
+        }
+    }
+
+    /// The agent was told that end.
+    pub(crate) fn told_end(&self, end: Option<Timestamp>) {
+        *lock(&self.told_end) = Some(end);
     }
 
     /// The agent was told that limit.

@@ -61,7 +61,6 @@ pub(crate) fn purse(core: &Core, job: &Job, now: Timestamp) -> Option<Purse> {
 
 /// Seconds from now after which the job's machine must be gone, since its money is used up; none where no budget binds
 /// it. The agent on the machine keeps to it when nobody here does.
-#[expect(dead_code, reason = "the agent's lease asks for it")]
 pub(crate) fn machine_ends_s(core: &Core, job: &Job, now: Timestamp) -> Option<u64> {
     Some(purse(core, job, now)?.lasts(Duration::ZERO).as_secs())
 }

@@ -19,6 +19,8 @@ pub(crate) struct Watch {
     pub(crate) broken: Option<(String, bool)>,
     /// Its removal was accepted by the vendor.
     pub(crate) release_asked: Option<Instant>,
+    /// Why it cannot remove itself, as its agent told.
+    pub(crate) not_removable: Option<String>,
     /// Its price was remarked on.
     pub(crate) price_told: bool,
 }

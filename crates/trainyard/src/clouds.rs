@@ -59,6 +59,8 @@ pub struct AgentOptions {
     pub public_url: Option<String>,
     /// The Linux binaries, by processor; empty: the running program for its own.
     pub binaries: BTreeMap<Arch, PathBuf>,
+    /// Seconds that a rented machine waits for a first training before it removes itself; none: an hour.
+    pub lease_s: Option<u64>,
 }
 
 /// An account at RunPod.

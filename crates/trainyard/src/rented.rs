@@ -100,7 +100,11 @@ fn supply(options: &AgentOptions, installation: &Installation) -> Result<AgentSu
     };
     let served_at = options.public_url.as_ref().map(|url| format!("{}/agent", url.trim_end_matches('/')));
     let key = SigningKey::from_seed(installation.agent_seed())?;
-    Ok(AgentSupply::new(SupplyConfig { fetch, served_at, binaries, key })?)
+    let supply = AgentSupply::new(SupplyConfig { fetch, served_at, binaries, key })?;
+    Ok(match options.lease_s {
+        Some(seconds) => supply.with_lease(std::time::Duration::from_secs(seconds)),
+        None => supply,
+    })
 }
 
 #[cfg(feature = "runpod")]

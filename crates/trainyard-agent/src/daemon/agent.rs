@@ -26,7 +26,9 @@ const RENTED: &str = "TRAINYARD_BOOT_ORDER";
 const UNSTARTED: Duration = Duration::from_secs(3600);
 /// When a machine reads itself to prove that it can: its network may need a moment.
 const PROBE_AFTER: [Duration; 4] =
-    [Duration::ZERO, Duration::from_secs(3), Duration::from_secs(15), Duration::from_secs(60)];
+    [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(4), Duration::from_secs(60)];
+/// So many tries before it is told that it cannot.
+const PROBE_TRIES: usize = 3;
 /// When its removal is asked for again, first; then twice as long each time.
 const REMOVE_AGAIN: Duration = Duration::from_secs(5);
 const REMOVE_AGAIN_MAX: Duration = Duration::from_secs(300);
@@ -314,16 +316,15 @@ impl Agent {
     /// Finds out once whether this machine can remove itself.
     pub(super) async fn prove_removal(self: Arc<Self>) {
         let Some(vendor) = &self.vendor else { return };
-        for wait in PROBE_AFTER {
+        for (before, wait) in PROBE_AFTER.into_iter().enumerate() {
             tokio::time::sleep(wait).await;
-            let proof = match vendor.probe().await {
-                Ok(()) => SelfRemovalProof::Proven,
-                Err(why) => SelfRemovalProof::Failed(why),
-            };
-            let proven = proof == SelfRemovalProof::Proven;
-            *lock(&self.proof) = proof;
-            if proven {
-                return;
+            match vendor.probe().await {
+                Ok(()) => {
+                    *lock(&self.proof) = SelfRemovalProof::Proven;
+                    return;
+                }
+                Err(why) if before + 1 >= PROBE_TRIES => *lock(&self.proof) = SelfRemovalProof::Failed(why),
+                Err(_) => {}
             }
         }
     }

@@ -108,6 +108,7 @@ impl Reader<'_> {
     fn agent(&mut self, agent: &mut AgentSection) -> Result<(), Failure> {
         self.put("TRAINYARD_AGENT_URL", &mut agent.url)?;
         self.put("TRAINYARD_AGENT_SHA256", &mut agent.sha256)?;
+        self.put("TRAINYARD_AGENT_LEASE_S", &mut agent.lease_s)?;
         let mut paths = Vec::new();
         self.put_list("TRAINYARD_AGENT_PATH", &mut paths);
         for pair in paths {

@@ -94,6 +94,8 @@ pub(crate) struct AgentSection {
     pub(crate) sha256: Option<String>,
     /// The Linux binaries to send, by architecture (`x86_64`, `aarch64`); by default the server's own for its own.
     pub(crate) path: BTreeMap<String, PathBuf>,
+    /// Seconds that a rented machine waits for a first training before it removes itself, where it can.
+    pub(crate) lease_s: Option<u64>,
 }
 
 /// `[providers.…]`: where machines are rented. A key is never written here.

@@ -43,11 +43,20 @@ pub(super) async fn note(core: &Arc<Core>, stored: &StoredJob) -> Result<bool, E
     if let Some(remark) = &price {
         draft.tell_again(NotificationKind::MachineRemark, "About the machine", remark.clone());
     }
+    let removal = core.watching(&attempt.order, |watch| watch.not_removable.clone());
+    let mut cannot_go = false;
+    if let Some(why) = &removal
+        && draft.job.tell_of(&format!("self removal {}", attempt.order))
+    {
+        cannot_go = true;
+        let text = format!("The machine cannot remove itself when nobody speaks to it any more: {why}.");
+        draft.tell_again(NotificationKind::MachineRemark, "About the machine", text);
+    }
     let trouble = trouble(provider, job);
     if let Some(reason) = &trouble {
         draft.job.set_reason(reason.clone());
     }
-    if remarks.is_empty() && price.is_none() && trouble.is_none() {
+    if remarks.is_empty() && price.is_none() && trouble.is_none() && !cannot_go {
         return Ok(false);
     }
     draft.commit(core).await?;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use trainyard_connector::{
-    ConnectorError, ErrorKind as Kind, MachineObservation, MachinePhase, TrainingState,
+    ConnectorError, ErrorKind as Kind, MachineObservation, MachinePhase, SelfRemovalProof, TrainingState,
 };
 use trainyard_domain::{Attempt, Job, Rental};
 use trainyard_storage::StoredJob;
@@ -45,6 +45,7 @@ pub(super) async fn look(core: &Arc<Core>, stored: &StoredJob) -> Seen {
     match link.workload.state().await {
         Ok(state) => {
             link.hear();
+            heed_removal(core, job, &state.self_removal);
             let ours = state.attempt.as_ref().is_some_and(|(id, n)| id == job.id() && *n == rental.attempt);
             let told = stored.cursor.is_some_and(|(n, at)| n == rental.attempt && at >= state.last_event);
             let follows =
@@ -58,6 +59,18 @@ pub(super) async fn look(core: &Arc<Core>, stored: &StoredJob) -> Seen {
         }
         Err(error) if error.kind == Kind::Restarted => Seen::Restarted,
         Err(error) => silent(core, job, rental, &link, &error).await,
+    }
+}
+
+/// A machine that cannot remove itself is remarked on, once.
+fn heed_removal(core: &Core, job: &Job, proof: &SelfRemovalProof) {
+    let Some(attempt) = job.attempt() else { return };
+    match proof {
+        SelfRemovalProof::Failed(why) => {
+            core.watching(&attempt.order, |watch| watch.not_removable = Some(why.clone()));
+        }
+        SelfRemovalProof::Proven => core.watching(&attempt.order, |watch| watch.not_removable = None),
+        SelfRemovalProof::None => {}
     }
 }
 

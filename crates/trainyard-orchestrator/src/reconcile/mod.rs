@@ -117,7 +117,7 @@ async fn perform(core: &Arc<Core>, stored: StoredJob, step: Step) -> Result<Opti
                 return Ok(Some(Duration::ZERO));
             }
             train::tell_milestones(core, &stored).await?;
-            train::tell_deadline(core, &stored).await;
+            train::tell_limits(core, &stored).await;
             Ok(Some(delay))
         }
         Step::Order => order::order(core, stored).await,

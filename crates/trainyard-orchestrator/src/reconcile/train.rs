@@ -58,6 +58,7 @@ pub(super) async fn bring(
         }
     }
     let ran = job.ran_for_s(core.clock.now());
+    let ends = crate::money::machine_ends_s(core, job, core.clock.now());
     let order = StartOrder {
         job_id: job.id().clone(),
         attempt: rental.attempt,
@@ -66,7 +67,7 @@ pub(super) async fn bring(
         inputs: inputs.into_iter().map(|(_, hand_over)| hand_over).collect(),
         resume_from: None,
         deadline_s: Some(job.limits().max_duration_s.saturating_sub(ran)),
-        machine_ends_s: None,
+        machine_ends_s: ends,
         gpus: core
             .provider_of(job)
             .zip(job.attempt())
@@ -76,6 +77,7 @@ pub(super) async fn bring(
         Ok(state) => {
             link.hear();
             link.told_limit(job.limits().max_duration_s);
+            link.told_end(end_at(core, ends));
             match state.training {
                 TrainingState::Running { since, .. } => note_started(core, stored, &rental, since).await,
                 TrainingState::Preparing => Ok(Some(core.policy.boot_poll)),
@@ -255,22 +257,46 @@ async fn signal(
     Ok(Some(Duration::ZERO))
 }
 
-/// Tells the agent a deadline that was moved. It stops a training by itself when nobody else can.
-pub(super) async fn tell_deadline(core: &Arc<Core>, stored: &StoredJob) {
+/// Tells the agent a deadline or an end of the money that was moved. It goes by them when nobody speaks to it.
+pub(super) async fn tell_limits(core: &Arc<Core>, stored: &StoredJob) {
     let job = &stored.job;
-    let (JobState::Running { .. }, Some(rental)) = (job.state(), job.state().rental()) else { return };
-    let limit = job.limits().max_duration_s;
+    let (JobState::Running { .. } | JobState::Paused { .. }, Some(rental)) =
+        (job.state(), job.state().rental())
+    else {
+        return;
+    };
     let Ok(Some(link)) = Link::of(core, job, rental).await else { return };
-    if link.knows_limit(limit) {
+    let now = core.clock.now();
+    let ends = crate::money::machine_ends_s(core, job, now);
+    let (limit, end) = (job.limits().max_duration_s, end_at(core, ends));
+    // A paused training's deadline is told when it goes on: its time does not count meanwhile.
+    let runs = matches!(job.state(), JobState::Running { .. });
+    if (!runs || link.knows_limit(limit)) && link.knows_end(end) {
         return;
     }
-    let left = Duration::from_secs(limit.saturating_sub(job.ran_for_s(core.clock.now())));
-    match link.workload.renew(&Renewal { deadline: Some(left), ..Renewal::default() }).await {
-        Ok(()) => link.told_limit(limit),
+    let left = Duration::from_secs(limit.saturating_sub(job.ran_for_s(now)));
+    let renewal = Renewal {
+        lease: Duration::ZERO,
+        deadline: runs.then_some(left),
+        machine_ends: Some(ends.map_or(Duration::MAX, Duration::from_secs)),
+    };
+    match link.workload.renew(&renewal).await {
+        Ok(()) => {
+            link.told_end(end);
+            if runs {
+                link.told_limit(limit);
+            }
+        }
         Err(error) => {
-            tracing::debug!(job_id = %job.id(), error = %error, "the deadline could not be told; it is told again")
+            tracing::debug!(job_id = %job.id(), error = %error, "the limits could not be told; they are told again")
         }
     }
+}
+
+/// When the machine's money is used up, by our clock.
+fn end_at(core: &Core, ends_s: Option<u64>) -> Option<Timestamp> {
+    let ends = chrono::TimeDelta::seconds(i64::try_from(ends_s?).ok()?);
+    core.clock.now().checked_add_signed(ends)
 }
 
 /// Tells the milestones that the progress has passed, each once. Says whether there was one to tell.
