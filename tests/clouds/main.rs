@@ -7,5 +7,6 @@ mod cancel;
 mod failures;
 mod many;
 mod mistakes;
+mod money;
 mod whole_way;
 mod yard;

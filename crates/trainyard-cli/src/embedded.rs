@@ -10,11 +10,12 @@ use trainyard::RunPodOptions;
 #[cfg(feature = "vastai")]
 use trainyard::VastOptions;
 use trainyard::connector::Arch;
+use trainyard::domain::Budget;
 use trainyard::orchestrator::Policy;
 use trainyard::{AgentOptions, Clouds, Config, LocalOptions, Orchestrator};
 use trainyard_server::{Bound, Server, ServerConfig};
 
-use crate::config::{Key, ProvidersSection, Settings};
+use crate::config::{BudgetSection, Key, ProvidersSection, Settings};
 use crate::exit::Failure;
 
 /// How long what is under way may take at shutdown.
@@ -133,7 +134,29 @@ fn policy(settings: &Settings) -> Result<Policy, Failure> {
         })?;
         policy.max_price_per_hour = Some(price);
     }
+    policy.alarm_after = limits.alarm_after_s.map_or(policy.alarm_after, Duration::from_secs);
+    policy.bill_after = limits.bill_after_s.map_or(policy.bill_after, Duration::from_secs);
+    policy.budgets = settings.budgets.iter().map(budget).collect::<Result<_, _>>()?;
     Ok(policy)
+}
+
+/// One of `[[budgets]]`.
+fn budget(said: &BudgetSection) -> Result<Budget, Failure> {
+    let label = match said.label.as_deref().map(|label| (label, label.split_once(':'))) {
+        None => None,
+        Some((_, Some((name, value)))) if !name.is_empty() && !value.is_empty() => {
+            Some((name.to_owned(), value.to_owned()))
+        }
+        Some((label, _)) => {
+            return Err(Failure::usage(format!("`{label}` under `[[budgets]]` is no label")).hint(
+                "write NAME:VALUE, such as team:search, or leave `label` out for a budget of all jobs",
+            ));
+        }
+    };
+    let per_month = said.per_month_usd.parse().map_err(|error| {
+        Failure::usage("`per_month_usd` under `[[budgets]]` is no amount of money").because(&error)
+    })?;
+    Ok(Budget { label, per_month })
 }
 
 /// Collects what is measured, for `/metrics`. Once per process, on its runtime.

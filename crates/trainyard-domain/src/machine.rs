@@ -44,6 +44,9 @@ pub struct Machine {
     /// where nothing is paid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reserved: Option<Money>,
+    /// Since when nobody needs it, where its removal was not taken at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unneeded_since: Option<Timestamp>,
     /// What its vendor billed, as its books were last read after the end; none where it has no books to read, or they
     /// were not read yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]

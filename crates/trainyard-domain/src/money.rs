@@ -46,6 +46,11 @@ impl Money {
         seconds.and_then(|seconds| seconds.trunc().to_u64()).unwrap_or(u64::MAX)
     }
 
+    /// This amount with at most so many digits after the point.
+    pub fn rounded(self, digits: u32) -> Money {
+        Money(self.0.round_dp(digits).normalize())
+    }
+
     /// The sum of two amounts.
     pub fn plus(self, other: Money) -> Money {
         Money(self.0.saturating_add(other.0))

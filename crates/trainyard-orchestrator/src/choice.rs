@@ -258,6 +258,7 @@ pub(crate) fn taken(offer: &Offer) -> OfferTaken {
         gpu_count: offer.gpu_count,
         region: offer.region.clone(),
         spot: offer.spot,
+        traffic_per_gb: Some(offer.traffic_per_gb).filter(|price| *price > Money::ZERO),
     }
 }
 

@@ -50,6 +50,7 @@ pub(crate) struct Core {
     pub(crate) links: Mutex<HashMap<OrderName, Arc<Link>>>,
     /// What this process knows of rented machines beside their agents.
     pub(crate) watches: Mutex<HashMap<OrderName, Watch>>,
+    pub(crate) books: crate::money::Books,
     pub(crate) tokens: crate::commands::TokenCache,
     /// Whether the database is what the machines were ordered with.
     pub(crate) guard: Guard,
@@ -67,6 +68,8 @@ pub(crate) struct Provider {
     pub(crate) strays: Strays,
     /// When it was last asked anything in the background, and what was wrong with the answer.
     pub(crate) health: Mutex<Option<(Timestamp, Option<String>)>>,
+    /// What runs there cost beside their training.
+    pub(crate) habit: Mutex<crate::money::Habit>,
 }
 
 impl Provider {
@@ -78,6 +81,7 @@ impl Provider {
             offers: Offers::default(),
             strays: Strays::default(),
             health: Mutex::default(),
+            habit: Mutex::default(),
         }
     }
 

@@ -43,6 +43,7 @@ pub use policy::Policy;
 /// What the server shows of a machine.
 pub use trainyard_connector::{ExecOutput, SshTarget};
 pub use view::{
-    ArtifactView, Cancelled, Estimate, FileCheck, JobPatch, JobView, LogChunk, NewToken, OfferFilter,
-    OfferView, OffersOf, OffersView, ProviderView, SharedEvent, StreamEnd, Submitted, Validation,
+    AccountsView, AlarmView, ArtifactView, BudgetView, Cancelled, Estimate, Expected, FileCheck, JobPatch,
+    JobView, LogChunk, NewToken, OfferFilter, OfferView, OffersOf, OffersView, ProviderView, SharedEvent,
+    StreamEnd, Submitted, Validation,
 };

@@ -16,8 +16,8 @@ use crate::core::{Core, Provider};
 use crate::queue::Queue;
 use crate::vault::Vault;
 use crate::{
-    Clock, Error, Installation, Keyed, Policy, guard, housekeeping, leftovers, offers, reconcile, sightings,
-    sweep,
+    Clock, Error, Installation, Keyed, Policy, guard, housekeeping, leftovers, money, offers, reconcile,
+    sightings, sweep,
 };
 
 /// What an orchestrator is made of.
@@ -86,6 +86,7 @@ impl Orchestrator {
             feeds: Default::default(),
             links: Default::default(),
             watches: Default::default(),
+            books: Default::default(),
             tokens: Default::default(),
             guard: Default::default(),
             closing: watch::channel(false).0,
@@ -99,6 +100,7 @@ impl Orchestrator {
         tasks.spawn(housekeeping::ring_due(core.clone()));
         tasks.spawn(housekeeping::keep_house(core.clone()));
         tasks.spawn(guard::keep(core.clone()));
+        tasks.spawn(money::keep_books(core.clone()));
         for (name, provider) in &core.providers {
             let capabilities = provider.connector.info().capabilities;
             tasks.spawn(housekeeping::ring_free(core.clone(), name.clone()));

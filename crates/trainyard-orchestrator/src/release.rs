@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use trainyard_domain::{Machine, NotificationKind, Timestamp};
 
-use crate::Error;
 use crate::core::{Core, Provider};
 use crate::reconcile::Draft;
 use crate::sightings::Proof;
+use crate::{Error, money};
 
 /// What proves a machine gone whose removal was asked for: good listings begun after that which do not show it; of one
 /// that never showed only such as were begun when it would have for certain.
@@ -57,6 +57,8 @@ async fn close_one(core: &Arc<Core>, entry: &Machine, proof: &Proof) -> Result<(
         format!("The machine of attempt {attempt} is gone: {}.", proof.text),
     );
     core.unlink(&entry.order);
+    let entry = money::never_up(core, &mut draft.job, *attempt, entry);
+    money::learn(core, &draft.job, *attempt);
     draft.machine(entry);
     draft.commit(core).await?;
     Ok(())

@@ -46,6 +46,8 @@ struct State {
     failed: u32,
     /// When each machine was last shown as not gone. Only those that are open on the ledger.
     shown: HashMap<OrderName, Timestamp>,
+    /// When each of them was first shown as up.
+    up: HashMap<OrderName, Timestamp>,
     /// Jobs that are to be looked at after the next listing.
     waiting: HashSet<JobId>,
     quick_until: Option<Instant>,
@@ -127,6 +129,18 @@ impl Sightings {
         lock(&self.state).shown.contains_key(order)
     }
 
+    /// When a listing of this process first showed that order's machine as up.
+    pub(crate) fn up_since(&self, order: &OrderName) -> Option<Timestamp> {
+        lock(&self.state).up.get(order).copied()
+    }
+
+    /// What the newest good listing shows that is not gone.
+    pub(crate) fn alive(&self) -> Vec<MachineObservation> {
+        let state = lock(&self.state);
+        let all = state.good.front().into_iter().flat_map(|listing| listing.machines.values().flatten());
+        all.filter(|machine| machine.phase != MachinePhase::Gone).cloned().collect()
+    }
+
     /// Whether the provider answers: the last listing was good and is not old.
     pub(crate) fn is_fresh(&self, patience: Duration) -> bool {
         let state = lock(&self.state);
@@ -171,6 +185,10 @@ impl Sightings {
         for order in open.iter().filter(|order| listing.shows(order, None)) {
             state.shown.insert(order.clone(), began);
         }
+        state.up.retain(|order, _| open.contains(order));
+        for order in open.iter().filter(|order| listing.shows_up(order)) {
+            state.up.entry(order.clone()).or_insert(began);
+        }
         state.good.push_front(Arc::new(listing));
         state.good.truncate(LISTINGS_KEPT);
         (state.good_at, state.error, state.failed) = (Some(Instant::now()), None, 0);
@@ -202,6 +220,10 @@ impl Sightings {
 }
 
 impl Listing {
+    fn shows_up(&self, order: &OrderName) -> bool {
+        self.machines.get(order).is_some_and(|all| all.iter().any(|m| m.phase == MachinePhase::Up))
+    }
+
     fn shows(&self, order: &OrderName, id: Option<&ProviderJobId>) -> bool {
         self.machines.get(order).is_some_and(|all| {
             all.iter().any(|m| m.phase != MachinePhase::Gone && id.is_none_or(|id| m.id == *id))

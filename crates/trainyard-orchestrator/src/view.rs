@@ -126,6 +126,62 @@ pub struct ProviderView {
     pub unclaimed: Vec<String>,
 }
 
+/// What is spent of the budgets, and what goes on costing against our will.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct AccountsView {
+    /// The budgets, as they are configured.
+    pub budgets: Vec<BudgetView>,
+    /// The alarms there are now.
+    pub alarms: Vec<AlarmView>,
+}
+
+/// A budget in this month.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BudgetView {
+    /// How it is called: `team:search`, or `all jobs`.
+    pub name: String,
+    /// The label that it pays for, name and value; none: every job.
+    pub label: Option<(String, String)>,
+    /// The month, UTC: `2026-01`.
+    pub month: String,
+    /// What may be spent in it.
+    pub per_month: Money,
+    /// What was spent by now.
+    pub spent: Money,
+    /// What was spent, and what is set aside for machines that may still be billed.
+    pub committed: Money,
+}
+
+/// A machine that goes on costing though nobody needs it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AlarmView {
+    /// The order whose name it bears.
+    pub order: trainyard_domain::OrderName,
+    /// Who rents it out.
+    pub provider: trainyard_domain::ProviderName,
+    /// The provider's id of it.
+    pub provider_job_id: Option<trainyard_domain::ProviderJobId>,
+    /// What it costs per hour, where that is known.
+    pub price_per_hour: Option<Money>,
+    /// A stable word: `release_ignored`, `release_refused`, `unclaimed`.
+    pub code: &'static str,
+    /// Since when nobody needs it.
+    pub since: Timestamp,
+    /// How much more it has cost than was set aside for it.
+    pub over: Option<Money>,
+    /// For a person: what is wrong and what to do.
+    pub message: String,
+}
+
+/// What a run is expected to be billed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Expected {
+    /// Seconds, the machine's coming and going and begun units of its vendor included.
+    pub billed_s: u64,
+    /// What they cost, with the traffic where that is charged.
+    pub cost: Money,
+}
+
 /// What a specification would cost and take at one provider.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Estimate {
@@ -135,6 +191,10 @@ pub struct Estimate {
     pub offer: Option<OfferView>,
     /// Most that the limits allow it to cost on that offer; zero where nothing is paid.
     pub max_cost: Money,
+    /// What its traffic may cost on top, at most; zero where traffic is free.
+    pub max_traffic: Money,
+    /// What a training of the length asked about is expected to be billed, as the last runs there showed.
+    pub expected: Option<Expected>,
     /// Least GPU memory that the model and the method need, in GB, where that can be told.
     pub least_gpu_memory_gb: Option<u32>,
     /// Longest that the limits allow it to run, in seconds.

@@ -35,6 +35,7 @@ pub(crate) fn configure(config: &mut ServiceConfig) {
     at("/docs/{file:.*}", vec![get(web::to(docs::handle))]);
     at("/agent/{sha256}", vec![get(web::to(agent::handle)), head(web::to(agent::handle))]);
     at("/", vec![get(web::to(root::handle))]);
+    at("/assets/{file}", vec![get(web::to(root::asset))]);
 }
 
 fn jobs(config: &mut ServiceConfig) {

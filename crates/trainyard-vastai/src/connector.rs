@@ -8,7 +8,7 @@ use secrecy::ExposeSecret;
 use tokio::time::{Instant, timeout};
 use trainyard_agent::{BootOrder, Stay, TlsIdentity};
 use trainyard_connector::{
-    Account, Capabilities, Connector, ConnectorError, ConnectorInfo, Effect, ErrorKind, MachineLog,
+    Account, Billing, Capabilities, Connector, ConnectorError, ConnectorInfo, Effect, ErrorKind, MachineLog,
     MachineObservation, MachinePhase, Offer, Placement, ProvisionOrder, Termination, Workload, owned,
 };
 use trainyard_domain::{InstallationId, JobId, Money, OrderName, ProviderJobId, Resources};
@@ -355,6 +355,8 @@ fn info(config: &VastAIConfig) -> ConnectorInfo {
             offers: true,
             machine_log: true,
             bill: true,
+            // GPUs from the first run of the container on; the disk alone before.
+            billing: Billing { unit_s: 1, from_up: true },
             ..Capabilities::default()
         },
         proven: "simulator".to_owned(),

@@ -33,6 +33,9 @@ pub(crate) async fn run(args: Args) -> Outcome {
         note(if args.open { "no machine can be billed" } else { "no machine was ever rented" });
         return Ok(Exit::Done);
     }
+    for alarm in super::rows(&answer, "alarms") {
+        note(format!("alarm: {}", alarm.get("message").and_then(Value::as_str).unwrap_or_default()));
+    }
     let fields = ["order", "provider", "provider_job_id", "price_per_hour", "cost", "placed_at", "gone_at"];
     let rows = machines.iter().map(|machine| fields.map(|field| super::cell(machine, field)).to_vec());
     out.line(out::table(&["ORDER", "PROVIDER", "MACHINE", "PER HOUR", "COST", "SINCE", "GONE"], rows))?;

@@ -70,6 +70,8 @@ impl Environment {
         reader.put("TRAINYARD_LIMITS_ARTIFACT_MAX_BYTES", &mut config.limits.artifact_max_bytes)?;
         reader.put("TRAINYARD_LIMITS_LOG_MAX_BYTES", &mut config.limits.log_max_bytes)?;
         reader.put("TRAINYARD_LIMITS_MAX_PRICE_PER_HOUR", &mut config.limits.max_price_per_hour)?;
+        reader.put("TRAINYARD_LIMITS_ALARM_AFTER_S", &mut config.limits.alarm_after_s)?;
+        reader.put("TRAINYARD_LIMITS_BILL_AFTER_S", &mut config.limits.bill_after_s)?;
         reader.agent(&mut config.agent)?;
         reader.providers(&mut config.providers)?;
         reader.name_the_unknown()

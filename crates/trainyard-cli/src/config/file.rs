@@ -20,6 +20,7 @@ pub(crate) struct FileConfig {
     pub(crate) inputs: InputsSection,
     pub(crate) retention: RetentionSection,
     pub(crate) limits: LimitsSection,
+    pub(crate) budgets: Vec<BudgetSection>,
     pub(crate) agent: AgentSection,
     pub(crate) providers: ProvidersSection,
 }
@@ -82,6 +83,21 @@ pub(crate) struct LimitsSection {
     pub(crate) log_max_bytes: Option<u64>,
     /// Most that a machine may cost per hour, in US dollars, whatever a job allows.
     pub(crate) max_price_per_hour: Option<String>,
+    /// Seconds that a machine may go on costing against our will before that is an alarm.
+    pub(crate) alarm_after_s: Option<u64>,
+    /// Seconds after a machine's end at which its vendor's bill is read for the first time.
+    pub(crate) bill_after_s: Option<u64>,
+}
+
+/// `[[budgets]]`: what the jobs of a label, or all, may cost together in each calendar month.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BudgetSection {
+    /// `NAME:VALUE`; left out: every job is paid from it.
+    #[serde(default)]
+    pub(crate) label: Option<String>,
+    /// US dollars in each month, UTC.
+    pub(crate) per_month_usd: String,
 }
 
 /// `[agent]`: how the agent reaches a rented machine.

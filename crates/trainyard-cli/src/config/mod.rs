@@ -14,8 +14,8 @@ use crate::exit::Failure;
 
 pub(crate) use environment::Environment;
 pub(crate) use file::{
-    AgentSection, FileConfig, InputsSection, LimitsSection, LocalSection, ProvidersSection, RetentionSection,
-    ServerSection,
+    AgentSection, BudgetSection, FileConfig, InputsSection, LimitsSection, LocalSection, ProvidersSection,
+    RetentionSection, ServerSection,
 };
 pub(crate) use keys::{Key, Keys};
 
@@ -53,6 +53,8 @@ pub(crate) struct Settings {
     pub(crate) retention: RetentionSection,
     /// What a job may ask for at most.
     pub(crate) limits: LimitsSection,
+    /// What jobs may cost in each month.
+    pub(crate) budgets: Vec<BudgetSection>,
     /// How the agent reaches a rented machine.
     pub(crate) agent: AgentSection,
     /// Where machines are rented.
@@ -81,6 +83,7 @@ impl Settings {
             inputs: config.inputs,
             retention: config.retention,
             limits: config.limits,
+            budgets: config.budgets,
             agent: config.agent,
             providers: config.providers,
             keys,

@@ -71,6 +71,9 @@ pub struct OfferTaken {
     pub region: String,
     /// Whether the vendor may take it back at any time.
     pub spot: bool,
+    /// What a GB of traffic costs on top; none where that was not noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic_per_gb: Option<Money>,
 }
 
 impl Attempt {

@@ -2,19 +2,21 @@
 
 use std::sync::Arc;
 
-use trainyard_domain::{Command, Job, JobId, JobSpec, Origin};
+use trainyard_domain::{Command, Job, JobId, JobSpec, Machine, Origin};
 
 use super::submit::refused;
 use super::{load, view};
-use crate::core::Core;
+use crate::core::{Core, Provider};
+use crate::money::{Planned, SetAside};
 use crate::reconcile::Draft;
-use crate::{Error, JobPatch, JobView, Orchestrator};
+use crate::{Error, JobPatch, JobView, Orchestrator, money};
 
 impl Orchestrator {
-    /// Changes labels and limits; limits also while it runs.
+    /// Changes labels and limits; limits also while it runs. What its machine may cost more then is set aside first; a
+    /// limit that is lowered below what was spent stops the training.
     ///
     /// # Errors
-    /// `invalid_spec` naming the field.
+    /// `invalid_spec` naming the field; `duration_ceiling`; `budget` where a budget has no room for more.
     pub async fn patch_job(&self, id: &JobId, patch: JobPatch) -> Result<JobView, Error> {
         let core = &self.core;
         loop {
@@ -29,10 +31,14 @@ impl Orchestrator {
             changed.validate().map_err(|error| super::create::invalid(error).about(id))?;
             if patch.limits.is_some() {
                 super::create::under_ceiling(core, &changed).map_err(|error| error.about(id))?;
+                under_cloud_ceiling(core, &stored.job, &changed).map_err(|error| error.about(id))?;
             }
+            let aside = set_aside(core, &mut draft, &changed).await.map_err(|error| error.about(id))?;
             draft.job.set_labels(changed.labels);
             draft.job.set_limits(changed.limits);
-            match draft.commit(core).await {
+            let committed = draft.commit(core).await;
+            drop(aside);
+            match committed {
                 Ok(_) => break,
                 Err(error) if error.code == "contention" => {}
                 Err(error) => return Err(error),
@@ -102,4 +108,45 @@ pub(crate) async fn forget_files(core: &Arc<Core>, id: &JobId, keep_artifact: bo
         }
     }
     Ok(())
+}
+
+/// Whether the installation allows a rented machine that long.
+fn under_cloud_ceiling(core: &Core, job: &Job, changed: &JobSpec) -> Result<(), Error> {
+    let most = core.policy.cloud_max_duration_s;
+    let rents = core.provider_of(job).is_some_and(Provider::costs);
+    if rents && changed.limits.max_duration_s > most {
+        let message = format!(
+            "`limits.max_duration_s` is over this installation's ceiling of {most} seconds for rented machines"
+        );
+        return Err(Error::bad_request("duration_ceiling", message));
+    }
+    Ok(())
+}
+
+/// Sets aside what the machine that a job holds may cost under its new limits.
+async fn set_aside(
+    core: &Arc<Core>,
+    draft: &mut Draft,
+    changed: &JobSpec,
+) -> Result<Option<SetAside>, Error> {
+    let job = &draft.job;
+    let held = job.attempt().filter(|attempt| attempt.gone_at.is_none() && !job.state().name().is_end());
+    let Some(attempt) = held.filter(|_| changed.limits != *job.limits()) else { return Ok(None) };
+    let Some(entry) = core.storage.machine(&attempt.order).await? else { return Ok(None) };
+    let per_gb = attempt.offer.as_ref().and_then(|offer| offer.traffic_per_gb).unwrap_or_default();
+    let planned = Planned {
+        price_per_hour: attempt.price_per_hour,
+        traffic_per_gb: per_gb,
+        there: Some((&entry.order, entry.cost(draft.now))),
+        limits: &changed.limits,
+    };
+    match money::set_aside(core, job, planned).await? {
+        Ok(aside) => {
+            draft.reserves(aside.read);
+            draft.machine(Machine { reserved: aside.amount, ..entry });
+            Ok(Some(aside))
+        }
+        Err(reason) => Err(Error::bad_request(&reason.code, reason.message.clone())
+            .detail(reason.suggestion.as_deref().unwrap_or(&reason.message))),
+    }
 }

@@ -20,7 +20,8 @@ pub(super) async fn check(
     names: &[&ProviderName],
     found: &mut Found,
 ) -> Result<(), Error> {
-    let spec = job.spec();
+    // The limits may have been changed since it was created.
+    let spec = &JobSpec { limits: job.limits().clone(), ..job.spec().as_ref().clone() };
     registry(core, spec, found).await?;
     let known = names.iter().filter_map(|name| Some((*name, core.providers.get(*name)?)));
     let rents: Vec<(&ProviderName, &Provider)> = known.filter(|(_, provider)| provider.costs()).collect();

@@ -6,7 +6,9 @@ use trainyard_domain::{JobSpec, Money, ProviderName, Reason, Resources};
 
 use crate::core::{Core, Provider};
 use crate::offers::{Known, everything};
-use crate::{Error, Estimate, OfferFilter, OfferView, OffersOf, OffersView, Orchestrator, choice};
+use crate::{
+    Error, Estimate, Expected, OfferFilter, OfferView, OffersOf, OffersView, Orchestrator, choice, money,
+};
 
 impl Orchestrator {
     /// Machines for rent over all configured providers that have offers, sorted by price. At most a minute old where
@@ -39,14 +41,16 @@ impl Orchestrator {
         OffersView { offers, providers }
     }
 
-    /// What a specification would cost and take at each configured provider.
+    /// What a specification would cost and take at each configured provider; with the length of its training, in seconds,
+    /// also what it is expected to be billed.
     ///
     /// # Errors
     /// `invalid_spec`.
-    pub async fn estimate(&self, spec: &JobSpec) -> Result<Vec<Estimate>, Error> {
+    pub async fn estimate(&self, spec: &JobSpec, training_s: Option<u64>) -> Result<Vec<Estimate>, Error> {
         spec.validate().map_err(super::create::invalid)?;
         let core = &self.core;
-        let each = core.providers.iter().map(|(name, provider)| estimate(core, name, provider, spec));
+        let each =
+            core.providers.iter().map(|(name, provider)| estimate(core, name, provider, spec, training_s));
         Ok(join_all(each).await)
     }
 }
@@ -88,11 +92,19 @@ pub(super) fn offer_view(provider: &ProviderName, offer: &Offer) -> OfferView {
     }
 }
 
-async fn estimate(core: &Core, name: &ProviderName, provider: &Provider, spec: &JobSpec) -> Estimate {
+async fn estimate(
+    core: &Core,
+    name: &ProviderName,
+    provider: &Provider,
+    spec: &JobSpec,
+    training_s: Option<u64>,
+) -> Estimate {
     let mut estimate = Estimate {
         provider: name.to_string(),
         offer: None,
         max_cost: Money::ZERO,
+        max_traffic: Money::ZERO,
+        expected: None,
         max_duration_s: spec.limits.max_duration_s,
         least_gpu_memory_gb: spec.least_gpu_memory_gb(),
         refused: super::validate::unavailable(spec, provider)
@@ -104,6 +116,12 @@ async fn estimate(core: &Core, name: &ProviderName, provider: &Provider, spec: &
     match cheapest(core, name, provider, spec).await {
         Ok(offer) => {
             estimate.max_cost = offer.price_per_hour.per_hour_for(spec.limits.max_duration_s);
+            estimate.max_traffic = money::traffic_allowance(spec, offer.traffic_per_gb);
+            estimate.expected = training_s.map(|training_s| {
+                let (price, per_gb) = (offer.price_per_hour, offer.traffic_per_gb);
+                let (billed_s, cost) = money::expected(provider, spec, training_s, price, per_gb);
+                Expected { billed_s, cost }
+            });
             estimate.offer = Some(offer_view(name, &offer));
         }
         Err(reason) => {

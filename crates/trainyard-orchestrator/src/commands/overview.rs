@@ -4,7 +4,7 @@ use trainyard_domain::{Machine, Resources};
 
 use crate::bells::lock;
 use crate::core::{Core, Provider};
-use crate::{Error, Orchestrator, ProviderView};
+use crate::{AccountsView, Error, Orchestrator, ProviderView};
 
 /// Most entries of the ledger in one answer.
 const LEDGER_ENTRIES: usize = 10_000;
@@ -38,6 +38,14 @@ impl Orchestrator {
     /// Where storage fails.
     pub async fn machines(&self) -> Result<Vec<Machine>, Error> {
         Ok(self.core.storage.machines(false, LEDGER_ENTRIES).await?)
+    }
+
+    /// What is spent of the budgets this month, and which machines go on costing against our will.
+    ///
+    /// # Errors
+    /// `ledger_unread`.
+    pub async fn accounts(&self) -> Result<AccountsView, Error> {
+        crate::money::accounts(&self.core).await
     }
 }
 

@@ -14,7 +14,7 @@ use super::boot;
 use super::commit::{Draft, StoredJobLite};
 use super::plan::Outcome;
 use crate::core::{Core, Provider};
-use crate::{Error, release};
+use crate::{Error, money, release};
 
 /// The machine is lost: everything of it is cleared away first, then the next attempt may come.
 pub(super) async fn replace(
@@ -31,7 +31,10 @@ pub(super) async fn replace(
         draft.phase(Phase::Recovering);
         at = draft.commit(core).await?;
     }
-    let Some(removed) = remove(core, &at.job, rental).await? else { return Ok(Some(core.policy.look_every)) };
+    let Some(removed) = remove(core, &at.job, rental).await? else {
+        note_unneeded(core, at.draft(core.clock.now()), rental.attempt).await?;
+        return Ok(Some(core.policy.look_every));
+    };
     let mut draft = at.draft(core.clock.now());
     draft.job.set_attempt_end(rental.attempt, reason.clone());
     draft.apply(&Fact::Lost { attempt: rental.attempt })?;
@@ -51,6 +54,9 @@ pub(super) async fn expire(
     cause: StopCause,
 ) -> Result<Option<Duration>, Error> {
     let mut draft = Draft::of(&stored, core.clock.now());
+    if cause == StopCause::Budget {
+        money::tell_over(core, &mut draft);
+    }
     draft.job.stop_for(cause);
     draft.commit(core).await?;
     Ok(Some(Duration::ZERO))
@@ -143,6 +149,7 @@ pub(super) async fn give_back(
     rental: &Rental,
 ) -> Result<Option<Duration>, Error> {
     let Some(removed) = remove(core, &stored.job, rental).await? else {
+        note_unneeded(core, Draft::of(&stored, core.clock.now()), rental.attempt).await?;
         return Ok(Some(core.policy.look_every));
     };
     let mut draft = Draft::of(&stored, core.clock.now());
@@ -162,6 +169,17 @@ pub(super) async fn give_back(
         forget_kept(core, &stored).await;
     }
     Ok(None)
+}
+
+/// Its removal could not be asked for: from the first time on it costs against our will.
+async fn note_unneeded(core: &Arc<Core>, mut draft: Draft, attempt: AttemptNumber) -> Result<(), Error> {
+    let entry = core.machine_of(&draft.job, attempt).await?;
+    if let Some(machine) = entry.filter(|m| m.unneeded_since.is_none() && m.release_asked_at.is_none()) {
+        let unneeded_since = Some(draft.now);
+        draft.machine(Machine { unneeded_since, ..machine });
+        draft.commit(core).await?;
+    }
+    Ok(())
 }
 
 /// What lies on the provider's side for a job's next attempt is of no use once the job is over.
@@ -261,7 +279,10 @@ async fn released(
             );
             let (gone_at, gone_proof) = (Some(draft.now), Some(proof.clone()));
             let billed_until = *billed_until;
-            draft.machine(Machine { release_asked_at: asked, gone_at, gone_proof, billed_until, ..machine });
+            let ended = Machine { release_asked_at: asked, gone_at, gone_proof, billed_until, ..machine };
+            let ended = money::never_up(core, &mut draft.job, attempt, ended);
+            draft.machine(ended);
+            money::learn(core, &draft.job, attempt);
         }
     }
     Ok(())

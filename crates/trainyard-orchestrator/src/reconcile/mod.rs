@@ -117,6 +117,9 @@ async fn perform(core: &Arc<Core>, stored: StoredJob, step: Step) -> Result<Opti
                 return Ok(Some(Duration::ZERO));
             }
             train::tell_milestones(core, &stored).await?;
+            if money::tell(core, &stored).await? {
+                return Ok(Some(Duration::ZERO));
+            }
             train::tell_limits(core, &stored).await;
             Ok(Some(delay))
         }

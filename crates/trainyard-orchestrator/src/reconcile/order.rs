@@ -19,7 +19,8 @@ use super::{is_contention, settle, train};
 use crate::choice::{self, Candidate, Shelf};
 use crate::core::{Core, Provider};
 use crate::line::Turn;
-use crate::{Error, ErrorKind};
+use crate::money::{Planned, SetAside};
+use crate::{Error, ErrorKind, money};
 
 /// The next in line looks again after this, should the end of the order before it not wake it.
 const SOON: Duration = Duration::from_millis(20);
@@ -46,7 +47,11 @@ pub(super) async fn order(core: &Arc<Core>, stored: StoredJob) -> Result<Option<
         provider.line.first().iter().for_each(|next| core.queue.ring(next));
     }
     let registry = registry(core, &stored.job).await?;
-    let (name, intended) = match intend(core, &stored, &candidate).await {
+    let aside = match set_aside(core, &stored.job, &candidate).await? {
+        Ok(aside) => aside,
+        Err(reason) => return refuse::nothing_to_order(core, stored, reason).await,
+    };
+    let (name, intended) = match intend(core, &stored, &candidate, aside).await {
         Ok(intended) => intended,
         Err(error) => {
             if going.is_some() {
@@ -145,6 +150,7 @@ async fn intend(
     core: &Arc<Core>,
     stored: &StoredJob,
     candidate: &Candidate,
+    aside: SetAside,
 ) -> Result<(OrderName, StoredJobLite), Error> {
     let name = OrderName::new(core.installation.id(), core.clock.ulid());
     let mut draft = Draft::of(stored, core.clock.now());
@@ -174,10 +180,35 @@ async fn intend(
         billed_until: None,
         billed_from: None,
         labels: stored.job.body().labels.clone(),
-        reserved: None,
+        reserved: aside.amount,
+        unneeded_since: None,
         bill: None,
     });
-    Ok((name, draft.commit(core).await?))
+    draft.reserves(aside.read);
+    let intended = draft.commit(core).await?;
+    drop(aside);
+    Ok((name, intended))
+}
+
+/// Sets money aside for the machine that is to be ordered.
+async fn set_aside(
+    core: &Arc<Core>,
+    job: &Job,
+    candidate: &Candidate,
+) -> Result<Result<SetAside, Reason>, Error> {
+    let offer = candidate.offer.as_ref();
+    let planned = Planned {
+        price_per_hour: offer.map(|offer| offer.price_per_hour),
+        traffic_per_gb: offer.map(|offer| offer.traffic_per_gb).unwrap_or_default(),
+        there: None,
+        limits: job.limits(),
+    };
+    let aside = money::set_aside(core, job, planned).await?;
+    // A job that ran before is not turned down; it fails because its money is used up.
+    Ok(aside.map_err(|reason| match job.attempts().iter().any(|attempt| attempt.was_rented()) {
+        true => Reason { code: "budget_exceeded".to_owned(), ..reason },
+        false => reason,
+    }))
 }
 
 /// Records what became of an order, also where a command came in between.

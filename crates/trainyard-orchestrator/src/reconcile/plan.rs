@@ -121,7 +121,7 @@ pub(crate) fn plan(job: &Job, seen: &Seen, now: Timestamp, bounds: &Bounds) -> S
             None | Some(Claim::Waiting) => Step::Rest,
             Some(Claim::Asked { .. }) => Step::Settle,
             Some(Claim::Holding(rental)) => {
-                kept_for(job, now).map_or_else(|| Step::GiveBack(rental.clone()), Step::Hold)
+                kept_for(job, now, bounds).map_or_else(|| Step::GiveBack(rental.clone()), Step::Hold)
             }
         },
     }
@@ -157,12 +157,13 @@ fn is_refused_for_good(job: &Job) -> bool {
     job.attempt().is_some_and(|last| last.ended_at.is_some() && !last.was_rented() && last.round_over)
 }
 
-/// How long the machine of a failed training is still kept for a look at it.
-fn kept_for(job: &Job, now: Timestamp) -> Option<Duration> {
+/// How long the machine of a failed training is still kept for a look at it: never longer than its money lasts.
+fn kept_for(job: &Job, now: Timestamp, bounds: &Bounds) -> Option<Duration> {
     let JobState::Failed(end) = job.state() else { return None };
     let exit = job.attempt()?.exit.as_ref()?;
     let kept = chrono::TimeDelta::seconds(i64::try_from(job.limits().hold_on_failure_s).ok()?);
-    let left = (end.at + kept - now).to_std().ok().filter(|left| !left.is_zero());
+    let paid = bounds.money.as_ref().map_or(Duration::MAX, |purse| purse.lasts(Duration::ZERO));
+    let left = (end.at + kept - now).to_std().ok().map(|left| left.min(paid)).filter(|left| !left.is_zero());
     left.filter(|_| exit.code != 0 && !exit.asked)
 }
 

@@ -8,7 +8,7 @@ use trainyard_connector::{
     ConnectorError, ErrorKind as Kind, HandOver, InputSource, Renewal, StartOrder, TrainingState,
 };
 use trainyard_domain::{
-    Fact, Job, JobId, JobState, NotificationKind, Phase, Reason, Rental, Timestamp, Wish,
+    Fact, Job, JobId, JobState, Machine, NotificationKind, Phase, Reason, Rental, Timestamp, Wish,
 };
 use trainyard_storage::StoredJob;
 
@@ -19,7 +19,7 @@ use super::refuse::reason_of;
 use crate::core::{Core, Provider};
 use crate::handover::hand_over;
 use crate::link::Link;
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, money};
 
 /// Hands over inputs, code, specification and secrets, and starts the training. Safe to repeat: the agent knows what
 /// it has, and starts an attempt once.
@@ -58,7 +58,7 @@ pub(super) async fn bring(
         }
     }
     let ran = job.ran_for_s(core.clock.now());
-    let ends = crate::money::machine_ends_s(core, job, core.clock.now());
+    let ends = money::machine_ends_s(core, job, core.clock.now());
     let order = StartOrder {
         job_id: job.id().clone(),
         attempt: rental.attempt,
@@ -188,6 +188,12 @@ pub(super) async fn note_started(
     draft.apply(&Fact::Started { attempt: rental.attempt, at })?;
     draft.phase(Phase::Training);
     draft.job.set_reason(None);
+    if let Some(from) = money::billed_from(core, &draft.job, rental.attempt)
+        && let Some(machine) = core.machine_of(&draft.job, rental.attempt).await?
+    {
+        draft.job.set_billed_from(rental.attempt, from);
+        draft.machine(Machine { billed_from: Some(from), ..machine });
+    }
     let provider = stored.job.provider().map_or("", |name| name.as_str()).to_owned();
     draft.tell(NotificationKind::Running, "Training started", format!("The training runs on `{provider}`."));
     draft.commit(core).await?;
@@ -267,7 +273,7 @@ pub(super) async fn tell_limits(core: &Arc<Core>, stored: &StoredJob) {
     };
     let Ok(Some(link)) = Link::of(core, job, rental).await else { return };
     let now = core.clock.now();
-    let ends = crate::money::machine_ends_s(core, job, now);
+    let ends = money::machine_ends_s(core, job, now);
     let (limit, end) = (job.limits().max_duration_s, end_at(core, ends));
     // A paused training's deadline is told when it goes on: its time does not count meanwhile.
     let runs = matches!(job.state(), JobState::Running { .. });

@@ -144,7 +144,7 @@ async fn offers_and_estimates_come_side_by_side() {
     let view = rig.orchestrator.offers(&OfferFilter::default()).await;
     assert!(view.providers.iter().any(|of| of.provider == "vastai" && of.error.is_some()), "{view:?}");
     let estimates =
-        rig.orchestrator.estimate(&trainyard_domain::JobSpec::new("trainyard-tiny")).await.unwrap();
+        rig.orchestrator.estimate(&trainyard_domain::JobSpec::new("trainyard-tiny"), None).await.unwrap();
     let told: Vec<String> = estimates.iter().map(|e| format!("{} {}", e.provider, e.max_cost)).collect();
     assert_eq!(told[0], "runpod 4");
 }

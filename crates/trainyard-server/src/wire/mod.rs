@@ -32,7 +32,7 @@ pub(crate) use providers::{ProviderWire, ProvidersAnswer};
 pub(crate) use requests::{
     CloneRequest, PatchRequest, PauseModeWord, PauseRequest, SecretRequest, SubmitRequest, ValidateRequest,
 };
-pub(crate) use resources::{MachineWire, ResourcesAnswer};
+pub(crate) use resources::{AlarmWire, BudgetWire, MachineWire, ResourcesAnswer};
 pub(crate) use secrets::{SecretWire, SecretsAnswer};
 pub(crate) use status::{CancelAnswer, ReasonWire, StatusAnswer, SubmitAnswer};
 pub(crate) use time::Time;

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use trainyard_domain::{Machine, Timestamp};
+use trainyard_orchestrator::{AlarmView, BudgetView};
 use utoipa::ToSchema;
 
 use super::{CostWire, Time};
@@ -11,6 +12,70 @@ use super::{CostWire, Time};
 pub(crate) struct ResourcesAnswer {
     pub(crate) installation: String,
     pub(crate) machines: Vec<MachineWire>,
+    /// What is spent of the budgets this month.
+    pub(crate) budgets: Vec<BudgetWire>,
+    /// Machines that go on costing though no job needs them, those among them that the ledger does not know.
+    pub(crate) alarms: Vec<AlarmWire>,
+}
+
+/// A budget in this month.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct BudgetWire {
+    /// `team:search`, or `all jobs`.
+    name: String,
+    /// The month, UTC.
+    #[schema(example = "2026-01")]
+    month: String,
+    per_month: CostWire,
+    /// What was spent by now.
+    spent: CostWire,
+    /// What was spent, and what is set aside for machines that may still be billed.
+    committed: CostWire,
+}
+
+impl From<BudgetView> for BudgetWire {
+    fn from(budget: BudgetView) -> Self {
+        BudgetWire {
+            name: budget.name,
+            month: budget.month,
+            per_month: budget.per_month.into(),
+            spent: budget.spent.into(),
+            committed: budget.committed.into(),
+        }
+    }
+}
+
+/// A machine that goes on costing though no job needs it.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct AlarmWire {
+    /// A stable word: `release_ignored`, `release_refused`, `unclaimed`.
+    code: &'static str,
+    /// The order whose name it bears.
+    order: String,
+    provider: String,
+    provider_job_id: Option<String>,
+    price_per_hour: Option<String>,
+    /// Since when no job needs it.
+    since: Time,
+    /// US dollars that it cost more than was set aside for it.
+    over: Option<String>,
+    /// What is wrong, and what to do.
+    message: String,
+}
+
+impl From<&AlarmView> for AlarmWire {
+    fn from(alarm: &AlarmView) -> Self {
+        AlarmWire {
+            code: alarm.code,
+            order: alarm.order.to_string(),
+            provider: alarm.provider.to_string(),
+            provider_job_id: alarm.provider_job_id.as_ref().map(ToString::to_string),
+            price_per_hour: alarm.price_per_hour.map(|price| price.to_string()),
+            since: alarm.since.into(),
+            over: alarm.over.map(|over| over.to_string()),
+            message: alarm.message.clone(),
+        }
+    }
 }
 
 /// A machine of the ledger.
@@ -34,6 +99,23 @@ pub(crate) struct MachineWire {
     /// The reading that proved it gone.
     gone_proof: Option<String>,
     may_be_billed: bool,
+    /// When its vendor began to bill it, where that is later than the placement.
+    billed_from: Option<Time>,
+    /// Set aside for it before it was ordered: the most that its job's limits allow it to cost.
+    reserved: Option<CostWire>,
+    /// What its vendor's books say; null where it has none, or they were not read yet.
+    bill: Option<BillWire>,
+    /// It goes on costing though no job needs it.
+    alarm: Option<AlarmWire>,
+}
+
+/// A vendor's bill for a machine.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct BillWire {
+    amount: CostWire,
+    read_at: Time,
+    /// It is the last word: then `cost` is the same.
+    settled: bool,
 }
 
 /// An attempt that a machine served.
@@ -44,7 +126,7 @@ pub(crate) struct MachineAttempt {
 }
 
 impl MachineWire {
-    pub(crate) fn new(machine: &Machine, now: Timestamp) -> MachineWire {
+    pub(crate) fn new(machine: &Machine, alarms: &[AlarmView], now: Timestamp) -> MachineWire {
         let attempts = machine
             .attempts
             .iter()
@@ -64,6 +146,14 @@ impl MachineWire {
             billed_until: machine.gone_at.map(|gone| Time(machine.billed_until.unwrap_or(gone))),
             gone_proof: machine.gone_proof.clone(),
             may_be_billed: machine.may_be_billed(),
+            billed_from: machine.billed_from.map(Time),
+            reserved: machine.reserved.map(CostWire::from),
+            bill: machine.bill.map(|bill| BillWire {
+                amount: bill.amount.into(),
+                read_at: bill.read_at.into(),
+                settled: bill.settled,
+            }),
+            alarm: alarms.iter().find(|alarm| alarm.order == machine.order).map(AlarmWire::from),
         }
     }
 }

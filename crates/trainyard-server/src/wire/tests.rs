@@ -165,7 +165,8 @@ fn a_machine_shows_what_it_cost() {
         billed_from: None,
         labels: std::collections::BTreeMap::new(),
         reserved: None,
+        unneeded_since: None,
         bill: None,
     };
-    insta::assert_json_snapshot!("machine", MachineWire::new(&machine, at(31)));
+    insta::assert_json_snapshot!("machine", MachineWire::new(&machine, &[], at(31)));
 }

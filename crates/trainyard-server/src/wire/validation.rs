@@ -56,12 +56,24 @@ pub(crate) struct EstimateWire {
     offer: Option<OfferWire>,
     /// Most that the limits allow it to cost on that machine.
     max_cost: CostWire,
+    /// What its traffic may cost on top, at most.
+    max_traffic: CostWire,
+    /// What it is expected to be billed; null where the length of the training was not asked about, or nothing is rented.
+    expected: Option<ExpectedWire>,
     /// Least GPU memory, in GB, that the model and the method need; null where that cannot be told.
     least_gpu_memory_gb: Option<u32>,
     /// Longest that the limits allow it to run, in seconds.
     max_duration_s: u64,
     /// Why it cannot run there; null where it can.
     refused: Option<ReasonWire>,
+}
+
+/// What a run is expected to be billed.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ExpectedWire {
+    /// Seconds, with the machine's coming and going, in whole units of its vendor.
+    billed_s: u64,
+    cost: CostWire,
 }
 
 impl From<Vec<Estimate>> for EstimatesAnswer {
@@ -71,6 +83,10 @@ impl From<Vec<Estimate>> for EstimatesAnswer {
             offer: estimate.offer.map(OfferWire::from),
             least_gpu_memory_gb: estimate.least_gpu_memory_gb,
             max_cost: estimate.max_cost.into(),
+            max_traffic: estimate.max_traffic.into(),
+            expected: estimate
+                .expected
+                .map(|expected| ExpectedWire { billed_s: expected.billed_s, cost: expected.cost.into() }),
             max_duration_s: estimate.max_duration_s,
             refused: estimate.refused.as_ref().map(ReasonWire::from),
         };

@@ -122,6 +122,7 @@ pub(super) fn machine(n: u128, name: &str) -> Machine {
         billed_from: None,
         labels: BTreeMap::new(),
         reserved: None,
+        unneeded_since: None,
         bill: None,
     }
 }

@@ -95,7 +95,11 @@ fn check(job: &Job, seen: &Seen) -> String {
 }
 
 fn check_at(job: &Job, seen: &Seen, at: Timestamp) -> String {
-    match plan(job, seen, at, &bounds()) {
+    shown(plan(job, seen, at, &bounds()))
+}
+
+fn shown(step: Step) -> String {
+    match step {
         Step::Rest => "rest".to_owned(),
         Step::Wait(delay) => format!("wait {delay:?}"),
         Step::Order => "order".to_owned(),
@@ -246,6 +250,50 @@ fn after_a_request_to_stop_no_exit_code_means_completed() {
     assert_eq!(step, "failed: deadline_exceeded, exit Some(143)");
     let step = check(&running(), &by_agent("stopped by the agent because the orchestrator was silent"));
     assert_eq!(step, "failed: stopped_by_agent, exit Some(143)");
+}
+
+#[test]
+fn no_machine_outlives_its_money() {
+    let with_money = |left: &str| {
+        let purse = Purse {
+            of: crate::money::Payer::Job("10".parse().unwrap()),
+            spent: "9".parse().unwrap(),
+            left: left.parse().unwrap(),
+            price_per_hour: "3.60".parse().unwrap(),
+            margin: Duration::from_secs(5),
+        };
+        Bounds { money: Some(purse), ..bounds() }
+    };
+    let step = |job: &Job, seen: &Seen, left: &str| shown(plan(job, seen, now(), &with_money(left)));
+    // A tenth of a cent pays for a second; the grace is 120 s.
+    assert_eq!(step(&running(), &trains(false), "1"), "wait 2s");
+    assert_eq!(step(&running(), &trains(false), "0.1265"), "wait 1s", "it looks again in time");
+    assert_eq!(step(&running(), &trains(false), "0.125"), "expire (budget)");
+    assert_eq!(step(&running(), &LOST, "0.125"), "expire (budget)", "no other attempt can be paid");
+    assert_eq!(step(&booting(), &Seen::Silent { lost: false, ever_answered: false }, "0.1"), "wait 2ms");
+    assert_eq!(
+        step(&booting(), &Seen::Silent { lost: false, ever_answered: false }, "0.005"),
+        "expire (budget)"
+    );
+    assert_eq!(step(&running(), &exited(0, true), "0.1"), "collect", "it needs no grace any more");
+    assert_eq!(step(&running(), &exited(0, true), "0.005"), "expire (budget)");
+    let mut over = running();
+    over.stop_for(StopCause::Budget);
+    assert_eq!(step(&over, &trains(false), "0"), "stop within 120s");
+    assert_eq!(step(&over, &exited(0, true), "0"), "failed: budget_exceeded, exit Some(0)");
+    let mut failed = running();
+    failed.set_limits(trainyard_domain::Limits { hold_on_failure_s: 60, ..failed.limits().clone() });
+    failed.set_exit(AttemptNumber::FIRST, exit(1));
+    let failed = apply(failed, Fact::Failed { at: now() });
+    assert_eq!(step(&failed, &Seen::Nothing, "0.025"), "hold 20s", "what it is kept for is paid too");
+    assert_eq!(step(&failed, &Seen::Nothing, "0.005"), "give back");
+    let by_agent = Exit {
+        asked: true,
+        note: Some("stopped by the agent at the end of the budget".to_owned()),
+        ..exit(143)
+    };
+    let by_agent = says(TrainingState::Exited { started_at: Some(now()), exit: by_agent }, true);
+    assert_eq!(step(&running(), &by_agent, "1"), "failed: budget_exceeded, exit Some(143)");
 }
 
 #[test]
