@@ -17,6 +17,9 @@ pub(crate) const TIME_HEADER: &str = "trainyard-time";
 pub(crate) const SIGNATURE_HEADER: &str = "trainyard-signature";
 /// The boot id that the signature was made for.
 pub(crate) const BOOT_HEADER: &str = "trainyard-boot";
+/// The header of an answer in JSON that gives the SHA-256 of its body in hexadecimal: a manifest that lost an entry on
+/// its way would still be one.
+pub(crate) const DIGEST_HEADER: &str = "trainyard-sha256";
 
 /// Most bytes of one request's body: proxies in front of agents refuse much larger ones.
 pub(crate) const BODY_BYTES_MAX: usize = 32 << 20;

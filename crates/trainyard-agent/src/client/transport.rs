@@ -10,6 +10,7 @@ use bytes::Bytes;
 use reqwest::header::CONTENT_RANGE;
 use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
+use sha2::Digest;
 use trainyard_connector::{AgentGreeting, Arch, ConnectorError, ErrorKind};
 use trainyard_domain::OrderName;
 
@@ -17,7 +18,7 @@ use super::push::{Target, push};
 use super::{AgentSupply, EXEC};
 use crate::protocol::{
     BOOT_HEADER, CODE_BOOT_CHANGED, CODE_CLOCK, CODE_MISMATCH, CODE_OFFSET, CODE_REPLAYED, CODE_UNSUPPORTED,
-    ErrorBody, SIGNATURE_HEADER, TIME_HEADER, string_to_sign,
+    DIGEST_HEADER, ErrorBody, SIGNATURE_HEADER, TIME_HEADER, string_to_sign,
 };
 use crate::{SigningKey, clock};
 
@@ -248,6 +249,12 @@ impl Transport {
                 return Err(ConnectorError::unknown(ErrorKind::Internal, "the agent's answer is too long"));
             }
             body.extend_from_slice(&piece);
+        }
+        if let Some(digest) = response.headers().get(DIGEST_HEADER)
+            && digest.as_bytes() != hex::encode(sha2::Sha256::digest(&body)).as_bytes()
+        {
+            let text = "the agent's answer changed on its way";
+            return Err(ConnectorError::unknown(ErrorKind::Unreachable, text));
         }
         Ok((status, body.into()))
     }

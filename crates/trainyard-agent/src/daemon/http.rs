@@ -8,11 +8,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use sha2::Digest;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -21,7 +22,7 @@ use tokio_rustls::TlsAcceptor;
 use super::agent::Agent;
 use super::refusal::Refusal;
 use super::routes::{self, Answer};
-use crate::protocol::{BODY_BYTES_MAX, ErrorBody};
+use crate::protocol::{BODY_BYTES_MAX, DIGEST_HEADER, ErrorBody};
 
 /// Connections at once: an orchestrator needs two or three, a replica of it as many.
 const CONNECTIONS_MAX: usize = 64;
@@ -152,12 +153,19 @@ fn content_length(headers: &HeaderMap) -> usize {
 }
 
 fn respond(status: StatusCode, answer: Answer) -> Response<Body> {
-    let (kind, body) = match answer {
-        Answer::Json(body) => ("application/json", body),
-        Answer::Bytes(body) => ("application/octet-stream", body),
+    let (kind, body, digest) = match answer {
+        Answer::Json(body) => {
+            let digest = HeaderValue::from_str(&hex::encode(sha2::Sha256::digest(&body))).ok();
+            ("application/json", body, digest)
+        }
+        // A file has its digest in the manifest.
+        Answer::Bytes(body) => ("application/octet-stream", body, None),
     };
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(kind));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    if let Some(digest) = digest {
+        response.headers_mut().insert(DIGEST_HEADER, digest);
+    }
     response
 }
