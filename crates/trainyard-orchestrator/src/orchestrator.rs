@@ -150,7 +150,8 @@ impl Orchestrator {
         self.core.guard.lift(&self.core).await
     }
 
-    /// Whether a small write goes through.
+    /// Whether the work goes on: the database takes a write and tells what is due, and the disk takes a small file
+    /// where logs and artifacts are.
     ///
     /// # Errors
     /// Where storage refuses, or everything is going down.
@@ -158,7 +159,10 @@ impl Orchestrator {
         if *self.core.closing.borrow() {
             return Err(Error::new(crate::ErrorKind::Unavailable, "draining", "the server is shutting down"));
         }
-        Ok(self.core.storage.probe().await?)
+        self.core.storage.probe().await?;
+        self.core.storage.due(self.core.clock.now(), 1).await?;
+        self.core.logs.probe().await?;
+        Ok(self.core.artifacts.probe().await?)
     }
 
     /// Ends streams, stops working, waits up to `grace` for looks under way, and closes storage. Trainings go on.

@@ -34,6 +34,23 @@ pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
+/// Bytes of a probe: more than what a disk that is full may still have in a block somewhere.
+const PROBE: usize = 64 * 1024;
+
+/// Whether a directory takes a file: writes one, syncs it and removes it.
+pub(crate) async fn probe(directory: std::path::PathBuf) -> io::Result<()> {
+    blocking(move || {
+        let path = directory.join(".probe");
+        let written = File::create(&path).and_then(|mut file| {
+            file.write_all(&[0; PROBE])?;
+            file.sync_data()
+        });
+        let removed = remove(&path);
+        written.and(removed)
+    })
+    .await
+}
+
 /// The SHA-256 of a file's bytes.
 pub(crate) fn digest_of(mut file: File) -> io::Result<Sha256> {
     let mut hasher = sha2::Sha256::new();

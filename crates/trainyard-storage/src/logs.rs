@@ -13,7 +13,7 @@ use bytes::Bytes;
 use trainyard_domain::JobId;
 
 use crate::StorageError;
-use crate::durable::{blocking, remove, sync_directory};
+use crate::durable::{blocking, probe, remove, sync_directory};
 
 /// Bytes of one read at most.
 const READ_MAX: usize = 8 * 1024 * 1024;
@@ -69,6 +69,14 @@ impl LogFiles {
 
     fn path(&self, job: &JobId) -> PathBuf {
         self.root.join(format!("{job}.log"))
+    }
+
+    /// Whether the disk takes a small file here.
+    ///
+    /// # Errors
+    /// [`StorageError::File`]: it is full, or read-only.
+    pub async fn probe(&self) -> Result<(), StorageError> {
+        probe(self.root.to_path_buf()).await.map_err(failed("writing a log"))
     }
 
     /// Writes bytes at that offset, over what stood there. They survive a power cut once this returns.

@@ -10,7 +10,7 @@ use trainyard_domain::{ArtifactFile, AttemptNumber, JobId, Sha256};
 
 use super::{Ingest, IngestError, check_path};
 use crate::StorageError;
-use crate::durable::{blocking, digest_of, remove, sync_directory};
+use crate::durable::{blocking, digest_of, probe, remove, sync_directory};
 
 /// Artifacts in a directory. Cheap to clone. Only one process may have it open.
 #[derive(Debug, Clone)]
@@ -37,6 +37,14 @@ impl DiskArtifacts {
         });
         let root = opened.await.map_err(failed("opening the directory of artifacts"))?;
         Ok(DiskArtifacts { root: root.into() })
+    }
+
+    /// Whether the disk takes a small file here.
+    ///
+    /// # Errors
+    /// [`StorageError::File`]: it is full, or read-only.
+    pub async fn probe(&self) -> Result<(), StorageError> {
+        probe(self.root.join(".part")).await.map_err(failed("writing a file for an artifact"))
     }
 
     /// Begins an artifact. Several may come in for one job; the last that is committed stands.

@@ -16,6 +16,7 @@ mod machines;
 mod open;
 mod retention;
 mod verbs;
+mod watched;
 mod writer;
 
 use std::sync::Arc;

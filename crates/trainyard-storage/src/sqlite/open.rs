@@ -12,6 +12,7 @@ use sqlx::{ConnectOptions, SqlSafeStr, SqliteConnection};
 use tokio::sync::Mutex;
 
 use super::codec::{count, failed, int};
+use super::watched::Watched;
 use super::writer::Writer;
 use super::{Readers, SqliteStorage, generation};
 use crate::{Fence, NOTE_BEHIND, StorageError};
@@ -77,7 +78,7 @@ impl SqliteStorage {
         let fence = take_fence(&mut conn, Some(0)).await?;
         let conn = Arc::new(Mutex::new(conn));
         let readers = Readers::Writer(Arc::clone(&conn));
-        Ok(SqliteStorage { fence, writer: Writer::start(conn), readers, lock: None.into() })
+        Ok(SqliteStorage { fence, writer: Writer::start(conn, Vec::new()), readers, lock: None.into() })
     }
 
     async fn open_file(options: &SqliteOptions, lock: Option<File>) -> Result<SqliteStorage, StorageError> {
@@ -98,7 +99,9 @@ impl SqliteStorage {
             .acquire_timeout(READER_TIMEOUT)
             .test_before_acquire(false)
             .connect_lazy_with(file.read_only(true));
-        let writer = Writer::start(Arc::new(Mutex::new(conn)));
+        let files = ["trainyard.db", "trainyard.db-wal"].map(|name| options.directory.join(name));
+        let watched = files.into_iter().filter_map(Watched::at).collect();
+        let writer = Writer::start(Arc::new(Mutex::new(conn)), watched);
         Ok(SqliteStorage { fence, writer, readers: Readers::Pool(pool), lock: lock.into() })
     }
 

@@ -14,6 +14,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::StorageError;
 use super::codec::failed;
+use super::watched::Watched;
 
 /// Callers that may wait for the writer; the next one waits for room. Far more than a server answers at once.
 const QUEUE_MAX: usize = 1024;
@@ -86,10 +87,12 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Starts the writer on that connection. It ends by [`Writer::close`], or when the last handle is dropped.
-    pub(super) fn start(conn: Arc<Mutex<SqliteConnection>>) -> Writer {
+    /// Nothing is written once one of the files is not in its place any more.
+    pub(super) fn start(conn: Arc<Mutex<SqliteConnection>>, files: Vec<Watched>) -> Writer {
         let (queue, calls) = mpsc::channel(QUEUE_MAX);
         let transactions = Arc::new(AtomicU64::new(0));
-        let task = tokio::spawn(serve(conn, calls, Arc::clone(&transactions)));
+        let place = Place { conn, files };
+        let task = tokio::spawn(serve(place, calls, Arc::clone(&transactions)));
         Writer { queue: std::sync::Mutex::new(Some(queue)), task: Mutex::new(Some(task)), transactions }
     }
 
@@ -131,11 +134,13 @@ impl Writer {
     }
 }
 
-async fn serve(
+/// Where the writer writes.
+struct Place {
     conn: Arc<Mutex<SqliteConnection>>,
-    mut calls: mpsc::Receiver<Box<dyn Queued>>,
-    transactions: Arc<AtomicU64>,
-) {
+    files: Vec<Watched>,
+}
+
+async fn serve(place: Place, mut calls: mpsc::Receiver<Box<dyn Queued>>, transactions: Arc<AtomicU64>) {
     while let Some(first) = calls.recv().await {
         // Those who were answered just now and have more to write come along: without this, many busy callers would
         // fall into two halves that take turns.
@@ -147,8 +152,8 @@ async fn serve(
             weight += next.weight();
             group.push(next);
         }
-        let mut conn = conn.lock().await;
-        match make(&mut conn, &mut group, &transactions).await {
+        let mut conn = place.conn.lock().await;
+        match make(&mut conn, &place.files, &mut group, &transactions).await {
             Ok(()) => group.into_iter().for_each(|call| call.answer(None)),
             Err(error) if group.len() == 1 => {
                 if let Some(call) = group.pop() {
@@ -159,7 +164,7 @@ async fn serve(
                 tracing::warn!(%error, size = group.len(), "a group of changes failed and is made one by one");
                 for call in group {
                     let mut one = [call];
-                    let failure = make(&mut conn, &mut one, &transactions).await.err();
+                    let failure = make(&mut conn, &place.files, &mut one, &transactions).await.err();
                     let [call] = one;
                     call.answer(failure);
                 }
@@ -171,9 +176,11 @@ async fn serve(
 /// Makes a group in one transaction: all of it, or nothing.
 async fn make(
     conn: &mut SqliteConnection,
+    files: &[Watched],
     group: &mut [Box<dyn Queued>],
     transactions: &AtomicU64,
 ) -> Result<(), StorageError> {
+    files.iter().try_for_each(Watched::look)?;
     let made = transact(conn, group).await;
     match &made {
         Ok(()) => drop(transactions.fetch_add(1, Ordering::Relaxed)),
@@ -222,7 +229,7 @@ mod tests {
         let mut conn = options.connect().await.expect("a connection");
         conn.execute("CREATE TABLE t (n INTEGER PRIMARY KEY, blob BLOB)").await.expect("a table");
         let conn = Arc::new(Mutex::new(conn));
-        (Writer::start(Arc::clone(&conn)), conn)
+        (Writer::start(Arc::clone(&conn), Vec::new()), conn)
     }
 
     async fn rows(conn: &Mutex<SqliteConnection>) -> i64 {
