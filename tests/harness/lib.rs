@@ -150,6 +150,11 @@ impl Server {
         self.child.id()
     }
 
+    /// The same, to be looked at and signalled.
+    pub fn process(&self) -> Process {
+        Process(self.child.id().cast_signed())
+    }
+
     /// Kills it, as a crash would.
     ///
     /// # Panics
@@ -189,6 +194,24 @@ impl Server {
         (self.child, self.url) = spawn(&self.set_up, self.directory.path());
     }
 
+    /// The same, where it may refuse to start.
+    ///
+    /// # Errors
+    /// What it said then.
+    ///
+    /// # Panics
+    /// If it neither starts nor ends within a minute.
+    pub fn try_start_again(&mut self) -> Result<(), String> {
+        let before = self.log().len();
+        let mut child = launch(&self.set_up, self.directory.path());
+        let Some(url) = ready(&mut child) else {
+            until(END_MAX, "the server to give up", || child.try_wait().expect("a child of ours"));
+            return Err(self.log().split_off(before));
+        };
+        (self.child, self.url) = (child, url);
+        Ok(())
+    }
+
     /// Runs the program with these arguments in the server's directory, and gives what it printed.
     ///
     /// # Panics
@@ -223,19 +246,25 @@ fn log_file(directory: &Path) -> PathBuf {
 }
 
 fn spawn(set_up: &SetUp, directory: &Path) -> (Child, String) {
+    let mut child = launch(set_up, directory);
+    let url = ready(&mut child).unwrap_or_else(|| {
+        panic!("not ready: {}", std::fs::read_to_string(log_file(directory)).unwrap_or_default())
+    });
+    (child, url)
+}
+
+fn launch(set_up: &SetUp, directory: &Path) -> Child {
     let log = File::options().create(true).append(true).open(log_file(directory)).expect("a log");
     let mut command = Command::new(&set_up.binary);
     command.args(["serve", "--listen", &set_up.address, "--ready-json", "--data"]);
     command.arg(directory.join("trainyard-data")).args(&set_up.arguments);
     command.envs(set_up.variables.iter().map(|(name, value)| (name, value)));
     command.current_dir(directory).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
-    let mut child = command.spawn().expect("the server starts");
-    let url = ready(&mut child, directory);
-    (child, url)
+    command.spawn().expect("the server starts")
 }
 
-/// The URL of the line that the server prints when it is ready.
-fn ready(child: &mut Child, directory: &Path) -> String {
+/// The URL of the line that the server prints when it is ready; none where it ends instead.
+fn ready(child: &mut Child) -> Option<String> {
     let output = child.stdout.take().expect("a pipe");
     let (tell, told) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
@@ -244,13 +273,11 @@ fn ready(child: &mut Child, directory: &Path) -> String {
         // What it prints later must not fill the pipe.
         lines.for_each(drop);
     });
-    let line = told.recv_timeout(READY_MAX).ok().flatten().and_then(Result::ok).unwrap_or_else(|| {
-        panic!("not ready: {}", std::fs::read_to_string(log_file(directory)).unwrap_or_default())
-    });
+    let line = told.recv_timeout(READY_MAX).ok().flatten().and_then(Result::ok)?;
     let ready: Value = serde_json::from_str(&line).expect("the ready line is JSON");
     assert_eq!(ready["pid"], child.id(), "{line}");
     assert!(ready["version"].is_string(), "{line}");
-    ready["url"].as_str().expect("`url`").to_owned()
+    Some(ready["url"].as_str().expect("`url`").to_owned())
 }
 
 impl Drop for Server {

@@ -4,12 +4,14 @@
 //! In the suite a share of it runs. `TRAINYARD_KILLS=1000 cargo test -p trainyard-tests --test kills -- kill` makes that many
 //! kills, `TRAINYARD_KILLS_SEED` repeats a run's choices; each run says its seed.
 
+mod corrupt;
 mod crowd;
 mod dice;
 mod judge;
 mod points;
 mod recovery;
 mod storm;
+mod trouble;
 mod yard;
 
 /// How many kills this run makes, where it is to make more than the suite's share.

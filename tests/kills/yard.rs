@@ -107,6 +107,11 @@ impl Yard {
     /// Starts the server that was killed.
     pub(crate) fn start_again(&mut self) {
         self.server.start_again();
+        self.moved();
+    }
+
+    /// The server was started by other means.
+    pub(crate) fn moved(&self) {
         self.address.move_to(self.server.http());
     }
 
