@@ -162,7 +162,7 @@ pub(crate) fn billed_from(core: &Core, job: &Job, number: AttemptNumber) -> Opti
 /// The entry of a machine that is gone and was never seen up, at a vendor that bills what is up: it cost nothing.
 pub(crate) fn never_up(core: &Core, job: &mut Job, number: AttemptNumber, entry: Machine) -> Machine {
     let Some(provider) = core.providers.get(&entry.provider) else { return entry };
-    let known = entry.billed_from.is_some() || !provider.sightings.was_shown(&entry.order);
+    let known = entry.billed_from.is_some() || !provider.sightings.was_shown(&entry.order, None);
     if known || !provider.connector.info().capabilities.billing.from_up {
         return entry;
     }

@@ -14,7 +14,7 @@ use crate::{Error, money};
 /// that never showed only such as were begun when it would have for certain.
 pub(crate) fn proof(core: &Core, provider: &Provider, entry: &Machine) -> Option<Proof> {
     let asked = entry.release_asked_at?;
-    let after = if provider.sightings.was_shown(&entry.order) {
+    let after = if provider.sightings.was_shown(&entry.order, None) {
         asked
     } else {
         asked.max(entry.ordered_at + provider.settle())

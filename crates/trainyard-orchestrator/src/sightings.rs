@@ -44,8 +44,9 @@ struct State {
     error: Option<Reason>,
     /// How many failed in a row.
     failed: u32,
-    /// When each machine was last shown as not gone. Only those that are open on the ledger.
-    shown: HashMap<OrderName, Timestamp>,
+    /// When each machine was last shown as not gone, by its id: a vendor may make two under one name. Only those that are
+    /// open on the ledger.
+    shown: HashMap<OrderName, HashMap<ProviderJobId, Timestamp>>,
     /// When each of them was first shown as up.
     up: HashMap<OrderName, Timestamp>,
     /// Jobs that are to be looked at after the next listing.
@@ -120,13 +121,15 @@ impl Sightings {
             .rev()
             .map(|listing| listing.began.to_rfc3339_opts(chrono::SecondsFormat::Secs, true))
             .collect();
+        let last_shown = state.shown.get(order).and_then(|shown| shown.values().max()).copied();
         let text = format!("{} listings of the provider do not show it ({})", times.len(), times.join(", "));
-        Some(Proof { text, last_shown: state.shown.get(order).copied() })
+        Some(Proof { text, last_shown })
     }
 
-    /// Whether a listing of this process ever showed that order's machine.
-    pub(crate) fn was_shown(&self, order: &OrderName) -> bool {
-        lock(&self.state).shown.contains_key(order)
+    /// Whether a listing of this process ever showed that order's machine (the one with that id, where one is given).
+    pub(crate) fn was_shown(&self, order: &OrderName, id: Option<&ProviderJobId>) -> bool {
+        let state = lock(&self.state);
+        state.shown.get(order).is_some_and(|shown| id.is_none_or(|id| shown.contains_key(id)))
     }
 
     /// When a listing of this process first showed that order's machine as up.
@@ -183,7 +186,10 @@ impl Sightings {
         let mut state = lock(&self.state);
         state.shown.retain(|order, _| open.contains(order));
         for order in open.iter().filter(|order| listing.shows(order, None)) {
-            state.shown.insert(order.clone(), began);
+            let shown = listing.machines.get(order).into_iter().flatten();
+            let shown = shown.filter(|machine| machine.phase != MachinePhase::Gone);
+            let known = state.shown.entry(order.clone()).or_default();
+            known.extend(shown.map(|machine| (machine.id.clone(), began)));
         }
         state.up.retain(|order, _| open.contains(order));
         for order in open.iter().filter(|order| listing.shows_up(order)) {

@@ -54,7 +54,7 @@ fn a_machine_that_shows_again_was_not_gone() {
     assert_eq!(sightings.absent(&order(1), None, at(10), 2), None, "the readings are in a row or nothing");
     listed(&sightings, 14, vec![]);
     assert!(sightings.absent(&order(1), None, at(10), 2).is_some());
-    assert!(sightings.was_shown(&order(1)) && !sightings.was_shown(&order(2)));
+    assert!(sightings.was_shown(&order(1), None) && !sightings.was_shown(&order(2), None));
 }
 
 #[test]
@@ -69,6 +69,9 @@ fn of_two_machines_under_one_name_both_must_go() {
     assert_eq!(sightings.latest(&order(1), None).map(|m| m.id.to_string()), Some("m2".to_owned()));
     assert_eq!(sightings.latest(&order(1), Some(&m1)).map(|m| m.phase), Some(MachinePhase::Gone));
     assert_eq!(sightings.latest(&order(2), None), None);
+    let (m2, m3) = ("m2".parse().unwrap(), "m3".parse().unwrap());
+    assert!(sightings.was_shown(&order(1), Some(&m2)));
+    assert!(!sightings.was_shown(&order(1), Some(&m3)), "one beside it says nothing of a third");
 }
 
 #[test]
