@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use trainyard_connector::{ConnectorError, ErrorKind as Kind, Manifest};
 use trainyard_domain::{
-    ArtifactFile, ArtifactRecord, Exit, Fact, NotificationKind, Phase, Reason, Rental, Wish,
+    ArtifactFile, ArtifactRecord, Exit, Fact, JobState, NotificationKind, Phase, Reason, Rental, Wish,
 };
 use trainyard_storage::{IngestError, StoredJob};
 
@@ -38,6 +38,13 @@ pub(super) async fn collect(
     rental: Rental,
     exit: Exit,
 ) -> Result<Option<Duration>, Error> {
+    if matches!(stored.job.state(), JobState::Paused { .. }) {
+        // It ended all the same: the pause came too late, or somebody on its machine let it go on.
+        let mut draft = Draft::of(&stored, core.clock.now());
+        draft.apply(&Fact::Resumed)?;
+        draft.commit(core).await?;
+        return Ok(Some(Duration::ZERO));
+    }
     let Ok(Some(link)) = Link::of(core, &stored.job, &rental).await else {
         return Ok(Some(core.policy.look_every));
     };
