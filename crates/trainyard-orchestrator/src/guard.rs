@@ -25,6 +25,8 @@ const NOTE_USED: &str = "used_at_ms";
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Guard {
+    /// When this process began: what was ordered later was ordered by it, however late the database could be read.
+    began: Timestamp,
     /// Read once, before anything is swept.
     used: OnceCell<Used>,
     /// Whether unknown machines are only reported.
@@ -35,9 +37,11 @@ pub(crate) struct Guard {
     pub(crate) turn: tokio::sync::Mutex<()>,
 }
 
-impl Default for Guard {
-    fn default() -> Self {
+impl Guard {
+    /// The guard of a process that began at that moment.
+    pub(crate) fn new(began: Timestamp) -> Guard {
         Guard {
+            began,
             used: OnceCell::new(),
             holds: watch::channel(false).0,
             told: Mutex::default(),
@@ -66,7 +70,7 @@ impl Guard {
                 self.holds.send_replace(true);
             }
             let before = core.storage.note(NOTE_USED).await?.and_then(Timestamp::from_timestamp_millis);
-            Ok::<_, Error>(Used { before, since: core.clock.now() })
+            Ok::<_, Error>(Used { before, since: self.began })
         };
         self.used.get_or_try_init(read).await.map(|_| ())
     }

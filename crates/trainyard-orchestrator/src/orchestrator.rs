@@ -68,6 +68,7 @@ impl Orchestrator {
             .into_iter()
             .map(|connector| (connector.info().name.clone(), Provider::new(connector)))
             .collect();
+        let began = parts.clock.now();
         let core = Arc::new(Core {
             storage: parts.storage,
             artifacts: parts.artifacts,
@@ -88,7 +89,7 @@ impl Orchestrator {
             watches: Default::default(),
             books: Default::default(),
             tokens: Default::default(),
-            guard: Default::default(),
+            guard: crate::guard::Guard::new(began),
             closing: watch::channel(false).0,
         });
         let mut tasks = JoinSet::new();
