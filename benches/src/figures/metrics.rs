@@ -55,7 +55,9 @@ pub(super) async fn measure(bench: &Bench) -> Result<Vec<Figure>, Fault> {
             let items = points(cursor);
             cursor += POINTS as u64;
             let attempt = AttemptNumber::FIRST;
-            storage.append(Telemetry { job_id: job_id.clone(), attempt, cursor, items }).await?;
+            storage
+                .append(Telemetry { job_id: job_id.clone(), attempt, after: cursor - 1, cursor, items })
+                .await?;
         }
         measured.push(rate(BATCHES * POINTS, from.elapsed()));
     }

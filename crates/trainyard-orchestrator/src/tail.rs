@@ -63,6 +63,9 @@ async fn follow_once(
     link: &Link,
 ) -> Result<Followed, Error> {
     let Some(stored) = core.storage.load(id).await? else { return Ok(Followed::Ended) };
+    if stored.cursor.is_some_and(|(newest, _)| newest > attempt) {
+        return Ok(Followed::Ended);
+    }
     let mut cursor = stored.cursor.filter(|(n, _)| *n == attempt).map_or(0, |(_, at)| at);
     let mut log_end = stored.log_bytes;
     let mut quarter = 0;
@@ -93,8 +96,12 @@ async fn follow_once(
         if !full && grown >= core.policy.log_bytes_max {
             grown += end_log(core, id, &mut items, grown).await?;
         }
-        let telemetry = Telemetry { job_id: id.clone(), attempt, cursor: reached, items };
-        core.storage.append(telemetry).await?;
+        let telemetry = Telemetry { job_id: id.clone(), attempt, after: cursor, cursor: reached, items };
+        let offered = telemetry.items.len();
+        if core.storage.append(telemetry).await?.taken < offered {
+            // Another follower was quicker, as of a process that this one took over from: it goes on from there.
+            return Ok(Followed::More);
+        }
         metrics::counter!("trainyard_telemetry_batches_total").increment(1);
         (cursor, log_end) = (reached, grown);
         core.bells.ring(id);

@@ -77,6 +77,9 @@ pub struct Telemetry {
     pub job_id: JobId,
     /// Which attempt it comes from.
     pub attempt: AttemptNumber,
+    /// The agent's number before the first item. Where the stored one is above it, a part of the batch was taken before
+    /// and nothing is written.
+    pub after: u64,
     /// The agent's number after the last item; stored in the same transaction. Not above the stored one: nothing
     /// is written (the batch was taken before).
     pub cursor: u64,

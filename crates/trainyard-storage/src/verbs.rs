@@ -44,7 +44,7 @@ pub trait Storage: std::fmt::Debug + Send + Sync + 'static {
     async fn commit(&self, commit: Commit) -> Result<Committed, CommitError>;
 
     /// Appends telemetry and moves the cursor in one transaction. A batch whose cursor is not above the stored one
-    /// of that attempt is not taken again; a batch of an older attempt, or of a job that is not there, is not taken
+    /// of that attempt is not taken again, nor is one that begins before it; a batch of an older attempt, or of a job that is not there, is not taken
     /// at all. The newest values of the training go into [`StoredJob::current_metrics`]; names under `system/` do not.
     async fn append(&self, telemetry: Telemetry) -> Result<Appended, StorageError>;
 

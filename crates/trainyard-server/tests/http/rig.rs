@@ -163,7 +163,7 @@ impl Rig {
         let items: Vec<TelemetryItem> = (first..).zip(losses).map(item).collect();
         let cursor = first + items.len() as u64;
         let job_id: JobId = id.parse().unwrap();
-        let telemetry = Telemetry { job_id, attempt: AttemptNumber::FIRST, cursor, items };
+        let telemetry = Telemetry { job_id, attempt: AttemptNumber::FIRST, after: cursor - 1, cursor, items };
         self.storage.append(telemetry).await.unwrap();
     }
 

@@ -10,7 +10,8 @@ async fn log(rig: &Rig, offset: u64, text: &'static str, cursor: u64) {
     rig.logs.write_at(&id, offset, text.as_bytes().into()).await.unwrap();
     let span = LogSpan { offset, len: text.len() as u32 };
     let item = TelemetryItem { at: rig.orchestrator.now(), body: EventBody::Log(span) };
-    let telemetry = Telemetry { job_id: id, attempt: AttemptNumber::FIRST, cursor, items: vec![item] };
+    let telemetry =
+        Telemetry { job_id: id, attempt: AttemptNumber::FIRST, after: cursor - 1, cursor, items: vec![item] };
     rig.storage.append(telemetry).await.unwrap();
 }
 

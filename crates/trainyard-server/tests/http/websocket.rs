@@ -79,7 +79,7 @@ async fn large_texts_come_in_several_frames_and_logs_only_where_asked_for() {
         [EventBody::Log(span), EventBody::Progress(Progress { fraction: Some(0.5), ..Progress::default() })];
     let items = bodies.map(|body| TelemetryItem { at: rig.orchestrator.now(), body }).to_vec();
     rig.storage
-        .append(Telemetry { job_id: id, attempt: AttemptNumber::FIRST, cursor: 2, items })
+        .append(Telemetry { job_id: id, attempt: AttemptNumber::FIRST, after: 0, cursor: 2, items })
         .await
         .unwrap();
     let mut with = WebSocket::open(&rig.address, &format!("{PATH}?after=1&log=true"), "").await.unwrap();
@@ -147,8 +147,13 @@ async fn a_slow_reader_is_closed_with_its_last_number_and_holds_back_nobody() {
     rig.logs.write_at(&id, 0, vec![b'x'; TEXT_BYTES].into()).await.unwrap();
     let body = EventBody::Log(trainyard_domain::LogSpan { offset: 0, len: TEXT_BYTES as u32 });
     let item = TelemetryItem { at: rig.orchestrator.now(), body };
-    let telemetry =
-        Telemetry { job_id: id, attempt: AttemptNumber::FIRST, cursor: 1, items: vec![item; EVENTS] };
+    let telemetry = Telemetry {
+        job_id: id,
+        attempt: AttemptNumber::FIRST,
+        after: 0,
+        cursor: 1,
+        items: vec![item; EVENTS],
+    };
     rig.storage.append(telemetry).await.unwrap();
     let last = rig.events("job_1").await.len() as u64;
     let path = format!("{PATH}?after=0&log=true");
@@ -180,7 +185,7 @@ async fn a_reader_that_is_closed_before_its_first_event_is_told_its_own_number()
     let body = EventBody::Log(trainyard_domain::LogSpan { offset: 0, len: TEXT_BYTES as u32 });
     let items = vec![TelemetryItem { at: rig.orchestrator.now(), body }];
     rig.storage
-        .append(Telemetry { job_id: id, attempt: AttemptNumber::FIRST, cursor: 1, items })
+        .append(Telemetry { job_id: id, attempt: AttemptNumber::FIRST, after: 0, cursor: 1, items })
         .await
         .unwrap();
     let path = format!("{PATH}?after={after}&log=true");

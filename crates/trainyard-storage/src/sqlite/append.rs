@@ -35,8 +35,8 @@ struct Newest {
 struct Append {
     id: String,
     attempt: i64,
-    /// The agent's number after the last item; none where it is not the agent's.
-    cursor: Option<i64>,
+    /// The agent's numbers before the first and after the last item; none where it is not the agent's.
+    cursor: Option<(i64, i64)>,
     items: usize,
     batches: Vec<Batch>,
     newest: Newest,
@@ -96,9 +96,9 @@ impl Append {
         if attempt.is_some_and(|stored| stored > self.attempt) {
             return None;
         }
-        let Some(new) = self.cursor else { return Some(stored) };
+        let Some((after, new)) = self.cursor else { return Some(stored) };
         // A newer attempt begins to count anew.
-        let taken_before = attempt == Some(self.attempt) && cursor.is_some_and(|n| n >= new);
+        let taken_before = attempt == Some(self.attempt) && cursor.is_some_and(|n| n >= new || n > after);
         (!taken_before).then_some((Some(self.attempt), Some(new)))
     }
 
@@ -191,15 +191,15 @@ impl Batch {
 
 impl SqliteStorage {
     pub(super) async fn append_telemetry(&self, telemetry: Telemetry) -> Result<Appended, StorageError> {
-        let Telemetry { job_id, attempt, cursor, items } = telemetry;
-        self.append_items(&job_id, attempt, Some(int(cursor)), &items).await
+        let Telemetry { job_id, attempt, after, cursor, items } = telemetry;
+        self.append_items(&job_id, attempt, Some((int(after), int(cursor))), &items).await
     }
 
     pub(super) async fn append_items(
         &self,
         id: &JobId,
         attempt: AttemptNumber,
-        cursor: Option<i64>,
+        cursor: Option<(i64, i64)>,
         items: &[TelemetryItem],
     ) -> Result<Appended, StorageError> {
         if items.len() > Telemetry::ITEMS_MAX {

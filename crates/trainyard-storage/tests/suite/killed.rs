@@ -48,7 +48,8 @@ async fn write_for_ever(storage: &SqliteStorage, name: &str) {
         let span = |at: u64| EventBody::Log(LogSpan { offset: stored.log_bytes + at, len: 1 });
         let items = [0, 1].map(|at| TelemetryItem { at: Timestamp::UNIX_EPOCH, body: span(at) }).to_vec();
         let cursor = stored.cursor.map_or(1, |(_, n)| n + 1);
-        let telemetry = Telemetry { job_id: id(name), attempt: AttemptNumber::FIRST, cursor, items };
+        let telemetry =
+            Telemetry { job_id: id(name), attempt: AttemptNumber::FIRST, after: cursor - 1, cursor, items };
         let appended = storage.append(telemetry).await.expect("appending");
         println!("ack {name} {}", appended.seq.0);
     }

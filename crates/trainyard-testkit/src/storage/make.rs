@@ -147,5 +147,6 @@ pub(super) fn log(seconds: i64, offset: u64, len: u32) -> TelemetryItem {
 }
 
 pub(super) fn batch(name: &str, number: u32, cursor: u64, items: Vec<TelemetryItem>) -> Telemetry {
-    Telemetry { job_id: id(name), attempt: attempt(number), cursor, items }
+    let after = cursor.saturating_sub(1);
+    Telemetry { job_id: id(name), attempt: attempt(number), after, cursor, items }
 }

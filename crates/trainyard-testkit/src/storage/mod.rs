@@ -135,7 +135,7 @@ macro_rules! storage_conformance {
             create_race, load_gives_back, delete_forgets,
             stale, commit_race, fenced, missing, refused_beside_good, seq_dense, machines_ledger, reservations, machines_since,
             only_facts,
-            cursor_exactly_once, older_attempt, aside, current_metrics, version_stays, log_bytes, series, not_finite,
+            cursor_exactly_once, older_attempt, aside, current_metrics, version_stays, log_bytes, series, highest_step, not_finite,
             paging, expiry, notifications,
             stable_while_creating, totals, labels,
             due_order, waiting_order, ended_before,

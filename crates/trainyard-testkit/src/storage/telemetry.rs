@@ -19,6 +19,9 @@ pub(super) async fn cursor_exactly_once(harness: &dyn StorageHarness) {
     }
     let next = storage.append(batch("one", 1, 3, vec![log(2, 3, 4)])).await.expect("appending");
     assert_eq!((next.seq, next.taken), (Seq(3), 1));
+    let over = Telemetry { after: 2, ..batch("one", 1, 5, items.clone()) };
+    let over = storage.append(over).await.expect("appending");
+    assert_eq!((over.seq, over.taken), (Seq(3), 0), "a part of it was taken before");
     let empty = storage.append(batch("one", 1, 9, vec![])).await.expect("appending");
     assert_eq!((empty.seq, empty.taken), (Seq(3), 0));
     let stored = load(storage, "one").await;
