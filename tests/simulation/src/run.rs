@@ -1,0 +1,449 @@
+//! Running a scenario: processes, users, the clock, then calm and rest.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use trainyard_domain::{JobId, JobSpec, LimitsPatch, OrderName, StateName, Wish};
+use trainyard_orchestrator::{
+    Clock, Error, ErrorKind, Installation, JobPatch, Orchestrator, Parts, PauseMode, Policy,
+};
+use trainyard_storage::{DiskArtifacts, DiskCheckpoints, InputFiles, LogFiles};
+
+use crate::clock::SimulatedClock;
+use crate::memory::{Disk, Memory, locked};
+use crate::oracle::{self, Verdict};
+use crate::process::{Life, Process};
+use crate::scenario::{Act, LifeScript, Scenario, Script, Then};
+use crate::world::{VENDORS, World, connectors};
+
+/// Simulated time that everything has to come to rest once the faults are over.
+const RESTS_WITHIN: Duration = Duration::from_secs(8 * 3600);
+/// Between two looks whether everything rests.
+const LOOK_EVERY: Duration = Duration::from_secs(15);
+
+/// What a user was told of a job.
+#[derive(Debug, Clone, Default)]
+pub struct Told {
+    /// Its creation succeeded.
+    pub created: bool,
+    /// A submit of it was answered with 2xx.
+    pub accepted: bool,
+    /// A cancel of it was asked for; it need not have come through.
+    pub cancelled: bool,
+    /// Deleting it was asked for.
+    pub deleted: bool,
+    /// What no user may ever be told: an error of ours.
+    pub broken: Option<String>,
+}
+
+/// What is left of a scenario, to be judged.
+#[derive(Debug)]
+pub struct Ended {
+    /// What was asked.
+    pub scenario: Scenario,
+    /// The world.
+    pub world: Arc<World>,
+    /// The storage.
+    pub disk: Arc<Mutex<Disk>>,
+    /// What users were told.
+    pub told: BTreeMap<JobId, Told>,
+    /// The directory of files.
+    pub directory: PathBuf,
+    /// Whether it came to rest in time.
+    pub rests: bool,
+    /// Processes that there were.
+    pub processes: u32,
+    /// Calls that the first one made until its scenario had come to rest.
+    pub first_calls: u64,
+    /// Simulated seconds that it took.
+    pub took_s: f64,
+}
+
+/// How scenarios are run: what a mutant changes.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The limits in force.
+    pub policy: Policy,
+    /// Whether a journal is written.
+    pub journal: bool,
+    /// Where files go; fast memory at best.
+    pub root: PathBuf,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        let shm = Path::new("/dev/shm");
+        let root = if shm.is_dir() { shm.to_owned() } else { std::env::temp_dir() };
+        Settings { policy: Policy::default(), journal: false, root }
+    }
+}
+
+/// Runs the scenario of a seed, and judges it.
+///
+/// # Errors
+/// What was wrong, one finding a line.
+pub fn run(scenario: &Scenario, settings: &Settings) -> Result<Verdict, Vec<String>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = runtime.map_err(|error| vec![error.to_string()])?;
+    let directory = tempfile::Builder::new().prefix("trainyard-simulation-").tempdir_in(&settings.root);
+    let directory = directory.map_err(|error| vec![error.to_string()])?;
+    let ended = runtime.block_on(Stage::play(scenario, settings, directory.path()))?;
+    let judged = runtime.block_on(async { oracle::judge(&ended) }).map_err(|mut wrong| {
+        wrong.extend(ended.world.journal());
+        wrong
+    });
+    runtime.shutdown_background();
+    judged
+}
+
+/// What everybody in a scenario shares.
+struct Stage {
+    scenario: Scenario,
+    settings: Settings,
+    directory: PathBuf,
+    world: Arc<World>,
+    disk: Arc<Mutex<Disk>>,
+    clock: Arc<SimulatedClock>,
+    /// The process that users speak to.
+    present: watch::Sender<Option<(Arc<Process>, Orchestrator)>>,
+    told: Mutex<BTreeMap<JobId, Told>>,
+    processes: Mutex<u32>,
+    first_calls: Mutex<u64>,
+    users_left: AtomicUsize,
+    began: Instant,
+}
+
+impl Stage {
+    async fn play(scenario: &Scenario, settings: &Settings, at: &Path) -> Result<Ended, Vec<String>> {
+        let world = World::new(scenario.seed, scenario.faults.clone(), settings.journal);
+        world.with(|state| state.fates = scenario.fates.iter().rev().copied().collect());
+        let stage = Arc::new(Stage {
+            scenario: scenario.clone(),
+            settings: settings.clone(),
+            directory: at.to_owned(),
+            clock: SimulatedClock::new(world.time, scenario.seed),
+            world,
+            disk: Arc::default(),
+            present: watch::channel(None).0,
+            told: Mutex::default(),
+            processes: Mutex::default(),
+            first_calls: Mutex::default(),
+            users_left: AtomicUsize::new(scenario.jobs.len()),
+            began: Instant::now(),
+        });
+        let mut users = tokio::task::JoinSet::new();
+        for script in scenario.jobs.iter().cloned() {
+            let stage = stage.clone();
+            users.spawn(async move {
+                stage.clone().user(script).await;
+                stage.users_left.fetch_sub(1, Ordering::Relaxed);
+            });
+        }
+        let others = tokio::spawn(stage.clone().others());
+        stage.live().await?;
+        stage.world.calm();
+        stage.clock.set_wrong(0);
+        while users.join_next().await.is_some() {}
+        others.abort();
+        stage.resume_all().await;
+        let rests = stage.come_to_rest().await;
+        let told = std::mem::take(&mut *locked(&stage.told));
+        let processes = *locked(&stage.processes);
+        let first_calls = *locked(&stage.first_calls);
+        Ok(Ended {
+            scenario: scenario.clone(),
+            world: stage.world.clone(),
+            disk: stage.disk.clone(),
+            told,
+            directory: stage.directory.clone(),
+            rests,
+            processes,
+            first_calls,
+            took_s: stage.world.time.seconds(),
+        })
+    }
+
+    /// Starts a process.
+    async fn start(&self, script: Option<&LifeScript>) -> Result<(Arc<Process>, Orchestrator), Vec<String>> {
+        let number = {
+            let mut processes = locked(&self.processes);
+            *processes += 1;
+            *processes
+        };
+        let failed = |what: String| vec![format!("process {number} does not start: {what}")];
+        let process = Process::new(number, script.and_then(|life| life.at), self.world.clone());
+        self.world.note(|| format!("process {number} starts"));
+        let at = |name: &str| self.directory.join(name);
+        let policy = self.settings.policy.clone();
+        let parts = Parts {
+            storage: Arc::new(Memory::open(&self.disk, Some(process.clone()))),
+            artifacts: DiskArtifacts::open(at("artifacts")).await.map_err(|e| failed(e.to_string()))?,
+            checkpoints: DiskCheckpoints::open(at("checkpoints")).await.map_err(|e| failed(e.to_string()))?,
+            logs: LogFiles::open(at("logs")).await.map_err(|e| failed(e.to_string()))?,
+            inputs: InputFiles::open(at("inputs"), policy.input_bytes_max)
+                .await
+                .map_err(|e| failed(e.to_string()))?,
+            installation: Installation::open(&self.directory, self.clock.as_ref())
+                .map_err(|e| failed(e.to_string()))?,
+            connectors: connectors(&self.world, &process),
+            unconfigured: Vec::new(),
+            allowed_paths: Vec::new(),
+            policy,
+            clock: self.clock.clone(),
+        };
+        let orchestrator = Orchestrator::start(parts).map_err(|error| failed(error.to_string()))?;
+        self.present.send_replace(Some((process.clone(), orchestrator.clone())));
+        Ok((process, orchestrator))
+    }
+
+    /// One process after another, until the faults are over; then one that stays.
+    async fn live(self: &Arc<Self>) -> Result<(), Vec<String>> {
+        let end = self.began + self.scenario.busy;
+        let mut old = Vec::new();
+        for life in &self.scenario.lives {
+            let (process, _) = self.start(Some(life)).await?;
+            tokio::select! {
+                () = process.died() => {}
+                () = sleep_until((Instant::now() + life.works).min(end)) => {}
+                () = self.is_done() => {
+                    if process.number == 1 {
+                        *locked(&self.first_calls) = process.calls();
+                    }
+                    return Ok(());
+                }
+            }
+            match life.then {
+                Then::Dies(down) => {
+                    process.set(Life::Dead);
+                    self.present.send_replace(None);
+                    sleep_until((Instant::now() + down).min(end)).await;
+                }
+                Then::Stalls(stalled, beside) => {
+                    process.set(Life::Stalls);
+                    old.push(process.clone());
+                    tokio::spawn(async move {
+                        sleep(stalled).await;
+                        process.set(Life::Runs);
+                        sleep(beside).await;
+                        process.set(Life::Dead);
+                    });
+                }
+            }
+        }
+        self.start(None).await?;
+        tokio::select! {
+            () = sleep_until(end) => {}
+            () = self.is_done() => {}
+        }
+        old.iter().for_each(|process| process.set(Life::Dead));
+        Ok(())
+    }
+
+    /// Resolves when users want nothing more and everything rests: then nothing is waited for.
+    async fn is_done(&self) {
+        loop {
+            sleep(LOOK_EVERY).await;
+            let asked = !locked(&self.disk).jobs.is_empty();
+            if asked && self.users_left.load(Ordering::Relaxed) == 0 && self.rests() {
+                return;
+            }
+        }
+    }
+
+    /// What happens beside: the clock is set, strays appear.
+    async fn others(self: Arc<Self>) {
+        let clock = async {
+            for (at, ms) in &self.scenario.clock {
+                sleep_until(self.began + *at).await;
+                self.world.note(|| format!("the clock goes wrong by {ms} ms"));
+                self.clock.set_wrong(*ms);
+            }
+        };
+        let strays = async {
+            for (n, at) in self.scenario.strays.iter().enumerate() {
+                sleep_until(self.began + *at).await;
+                let mut present = self.present.subscribe();
+                let Ok(now) = present.wait_for(Option::is_some).await else { return };
+                let installation = now.as_ref().map(|(_, it)| it.installation().clone());
+                drop(now);
+                if let Some(installation) = installation {
+                    let name = OrderName::new(&installation, self.clock.ulid());
+                    self.world.plant(&VENDORS[n % 2], name);
+                }
+            }
+        };
+        tokio::join!(clock, strays);
+    }
+
+    /// A job that was paused and left so is let go on: it would keep its machine for ever, as it should.
+    async fn resume_all(&self) {
+        for script in &self.scenario.jobs {
+            let Ok(id) = format!("job-{}", script.number).parse::<JobId>() else { continue };
+            // It may have been paused only later than asked.
+            for _ in 0..3 {
+                let paused = |row: &crate::memory::Row| row.job.wish() == Wish::Pause;
+                if locked(&self.disk).jobs.get(&id).is_some_and(paused) {
+                    self.act(&id, script, Act::Resume).await;
+                }
+            }
+        }
+    }
+
+    async fn come_to_rest(&self) -> bool {
+        let until = Instant::now() + RESTS_WITHIN;
+        while Instant::now() < until {
+            if self.rests() {
+                return true;
+            }
+            sleep(LOOK_EVERY).await;
+        }
+        false
+    }
+
+    fn rests(&self) -> bool {
+        if !self.world.alive().is_empty() {
+            return false;
+        }
+        let disk = locked(&self.disk);
+        let open = disk.machines.values().any(|(_, machine)| machine.may_be_billed());
+        let rests = |row: &crate::memory::Row| {
+            let created = row.job.state().name() == StateName::Created && row.job.wish() == Wish::Rest;
+            (row.job.state().name().is_end() || created) && !row.job.may_hold_machine()
+        };
+        !open && disk.jobs.values().all(rests)
+    }
+
+    /// One question of a user; none: no answer came.
+    async fn ask<T, F: Future<Output = Result<T, Error>>>(
+        &self,
+        call: impl FnOnce(Orchestrator) -> F,
+    ) -> Option<Result<T, Error>> {
+        let mut present = self.present.subscribe();
+        let (process, orchestrator) = present.wait_for(Option::is_some).await.ok()?.clone()?;
+        tokio::select! {
+            biased;
+            () = process.died() => None,
+            answer = timeout(Duration::from_secs(120), call(orchestrator)) => answer.ok(),
+        }
+    }
+
+    fn tell(&self, id: &JobId, what: impl FnOnce(&mut Told)) {
+        what(locked(&self.told).entry(id.clone()).or_default());
+    }
+
+    fn judge_error(&self, id: &JobId, doing: &str, error: &Error) {
+        self.world.note(|| format!("{doing} {id}: {:?} {} {error}", error.kind, error.code));
+        if error.kind == ErrorKind::Internal {
+            let text = format!("{doing}: {} {error} {}", error.code, error.detail_text());
+            self.tell(id, |told| told.broken = Some(text));
+        }
+    }
+
+    /// What one user does with one job.
+    async fn user(self: Arc<Self>, script: Script) {
+        let text = format!("job-{}", script.number);
+        let Ok(id) = text.parse::<JobId>() else { return };
+        self.world.with(|state| state.plans.insert(id.clone(), script.plan.clone()));
+        sleep_until(self.began + script.created).await;
+        if !self.create(&id, &script).await {
+            return;
+        }
+        sleep(script.submitted_after).await;
+        let acts = async {
+            let began = Instant::now();
+            for (at, act) in &script.acts {
+                sleep_until(began + *at).await;
+                self.act(&id, &script, *act).await;
+            }
+        };
+        tokio::join!(self.submit(&id, &script), acts);
+    }
+
+    async fn create(&self, id: &JobId, script: &Script) -> bool {
+        for _ in 0..10 {
+            let spec = spec(script);
+            let answer = self.ask(|it| async move { it.create_job(Some(id.clone()), spec).await }).await;
+            let there = match answer {
+                Some(Ok(_)) => true,
+                Some(Err(error)) if error.code == "job_exists" => true,
+                Some(Err(error)) => {
+                    self.judge_error(id, "create", &error);
+                    false
+                }
+                None => false,
+            };
+            if there {
+                self.tell(id, |told| told.created = true);
+                return true;
+            }
+            sleep(Duration::from_secs(5)).await;
+        }
+        false
+    }
+
+    /// Submits until an answer comes, and once more where it is turned down.
+    async fn submit(&self, id: &JobId, script: &Script) {
+        let mut turned_down = 0;
+        for _ in 0..10 {
+            let (provider, wait) = (script.provider, script.wait);
+            let answer = self.ask(|it| async move { it.submit(id, provider, None, wait).await }).await;
+            match answer {
+                Some(Ok(_)) => {
+                    self.tell(id, |told| told.accepted = true);
+                    return;
+                }
+                Some(Err(error)) => {
+                    self.judge_error(id, "submit", &error);
+                    turned_down += u32::from(error.kind != ErrorKind::Unavailable);
+                    if turned_down > 1 || error.kind == ErrorKind::NotFound {
+                        return;
+                    }
+                }
+                None => {}
+            }
+            sleep(Duration::from_secs(3)).await;
+        }
+    }
+
+    async fn act(&self, id: &JobId, script: &Script, act: Act) {
+        match act {
+            Act::Cancel => self.tell(id, |told| told.cancelled = true),
+            Act::Delete => self.tell(id, |told| told.deleted = true),
+            Act::Pause | Act::Resume | Act::Submit | Act::Patch(_) => {}
+        }
+        let provider = script.provider;
+        let asked = self.ask(|it| async move {
+            match act {
+                Act::Cancel => it.cancel(id).await.map(drop),
+                Act::Pause => it.pause(id, PauseMode::Signal).await.map(drop),
+                Act::Resume => it.resume(id).await.map(drop),
+                Act::Submit => it.submit(id, provider, None, Duration::ZERO).await.map(drop),
+                Act::Patch(seconds) => {
+                    let limits = LimitsPatch { max_duration_s: Some(seconds), ..LimitsPatch::default() };
+                    let patch = JobPatch { limits: Some(limits), ..JobPatch::default() };
+                    it.patch_job(id, patch).await.map(drop)
+                }
+                Act::Delete => it.delete_job(id, false).await,
+            }
+        });
+        match asked.await {
+            Some(Err(error)) => self.judge_error(id, &format!("{act:?}"), &error),
+            Some(Ok(())) => self.world.note(|| format!("{act:?} {id}: done")),
+            None => self.world.note(|| format!("{act:?} {id}: no answer")),
+        }
+    }
+}
+
+fn spec(script: &Script) -> JobSpec {
+    let mut spec = JobSpec::new("gpt2");
+    spec.trainer.command = Some(vec!["true".to_owned()]);
+    spec.retry.max_attempts = script.max_attempts;
+    spec.retry.wait_for_capacity_s = script.wait_for_capacity_s;
+    spec.limits.max_duration_s = script.max_duration_s;
+    spec
+}

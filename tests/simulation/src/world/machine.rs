@@ -1,0 +1,255 @@
+//! A machine of the world and the training on it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+use trainyard_connector::{AgentEvent, AgentEventBody, SetupPhase, TrainingState};
+use trainyard_domain::{
+    AttemptNumber, Exit, JobId, LogSpan, MetricPoint, MetricValue, Money, OrderName, Progress, ProviderJobId,
+};
+
+use crate::clock::TrueTime;
+
+/// What a job's training does, whoever runs it.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Steps.
+    pub steps: u64,
+    /// How long each takes.
+    pub step: Duration,
+    /// How it ends by itself.
+    pub code: i32,
+    /// How long before its first step.
+    pub prepares: Duration,
+    /// How long it takes to stop when it is asked.
+    pub stops_in: Duration,
+    /// Bytes of log at each step.
+    pub log_bytes: u32,
+    /// What it leaves.
+    pub files: Vec<(String, Bytes)>,
+}
+
+/// What is to become of a machine, where that is not left to chance: each some time after it was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Fate {
+    /// It comes up after that.
+    pub boots_in: Option<Duration>,
+    /// It is taken away.
+    pub gone_after: Option<Duration>,
+    /// Its agent dies.
+    pub mute_after: Option<Duration>,
+    /// It never comes up.
+    pub never_up: bool,
+}
+
+/// A machine, for ever: the world's books.
+#[derive(Debug)]
+pub struct Machine {
+    /// Who rents it out.
+    pub vendor: String,
+    /// The name it bears.
+    pub order: OrderName,
+    /// The vendor's id.
+    pub id: ProviderJobId,
+    /// What it costs per hour.
+    pub price: Money,
+    /// Since when it is billed.
+    pub born: Instant,
+    /// Until when; none: it still is.
+    pub gone: Option<Instant>,
+    /// When a removal first reached the vendor.
+    pub asked_to_go: Option<Instant>,
+    /// Made beside another one by the same order.
+    pub twin: bool,
+    pub(crate) shows_from: Instant,
+    pub(crate) hidden_last: bool,
+    /// None: never.
+    pub(crate) up_from: Option<Instant>,
+    pub(crate) agent_dies: Option<Instant>,
+    pub(crate) agent_restarts: Option<Instant>,
+    pub(crate) boot: u32,
+    /// When it removes itself.
+    pub(crate) ends: Option<Instant>,
+    /// The training that it was told to start.
+    pub run: Option<Run>,
+}
+
+impl Machine {
+    /// Whether it is billed at that moment.
+    pub fn is_alive(&self, at: Instant) -> bool {
+        self.born <= at && self.gone.is_none_or(|gone| gone > at) && self.ends.is_none_or(|ends| ends > at)
+    }
+
+    /// Whether its agent answers now.
+    pub(crate) fn answers(&self, now: Instant) -> bool {
+        self.is_alive(now)
+            && self.up_from.is_some_and(|up| up <= now)
+            && self.agent_dies.is_none_or(|dies| dies > now)
+    }
+
+    /// When it has to be gone, as its agent was told: it then removes itself.
+    pub(crate) fn set_end(&mut self, left: Duration) {
+        self.ends = Instant::now().checked_add(left);
+    }
+
+    /// What has happened on it by now.
+    pub(crate) fn advance(&mut self, now: Instant, time: TrueTime) {
+        if self.agent_restarts.is_some_and(|at| at <= now) {
+            self.agent_restarts = None;
+            self.boot += 1;
+            self.run = None;
+        }
+        let until = self.gone.map_or(now, |gone| gone.min(now));
+        let until = self.agent_dies.map_or(until, |dies| dies.min(until));
+        if let Some(run) = &mut self.run {
+            run.advance(until, time);
+        }
+    }
+}
+
+/// One run of a training.
+#[derive(Debug)]
+pub struct Run {
+    /// Whose.
+    pub job: JobId,
+    /// Which attempt.
+    pub attempt: AttemptNumber,
+    /// What it does.
+    pub plan: Plan,
+    /// How it ended.
+    pub exit: Option<Exit>,
+    /// Since when it trains.
+    pub since: Option<Instant>,
+    pub(crate) events: Vec<AgentEvent>,
+    step: u64,
+    next_at: Instant,
+    /// What was left until the next step when it was paused.
+    paused: Option<Duration>,
+    stops_at: Option<Instant>,
+    deadline: Option<Instant>,
+    log_bytes: u64,
+}
+
+impl Run {
+    pub(crate) fn begin(
+        job: JobId,
+        attempt: AttemptNumber,
+        plan: Plan,
+        deadline: Option<Duration>,
+        time: TrueTime,
+    ) -> Run {
+        let now = Instant::now();
+        let next_at = now + plan.prepares;
+        let mut run = Run {
+            job,
+            attempt,
+            plan,
+            exit: None,
+            since: None,
+            events: Vec::new(),
+            step: 0,
+            next_at,
+            paused: None,
+            stops_at: None,
+            deadline: deadline.map(|left| now + left),
+            log_bytes: 0,
+        };
+        run.tell(now, time, AgentEventBody::Phase(SetupPhase::Installing));
+        run
+    }
+
+    fn tell(&mut self, at: Instant, time: TrueTime, body: AgentEventBody) {
+        let n = self.events.len() as u64 + 1;
+        self.events.push(AgentEvent { n, at: time.date_of(at), body });
+    }
+
+    /// When something happens next, if nobody interferes.
+    pub(crate) fn next_at(&self) -> Option<Instant> {
+        if self.exit.is_some() {
+            return None;
+        }
+        let works = self.paused.is_none().then_some(self.next_at);
+        [works, self.stops_at, self.deadline].into_iter().flatten().min()
+    }
+
+    fn advance(&mut self, until: Instant, time: TrueTime) {
+        while let Some(at) = self.next_at().filter(|at| *at <= until) {
+            let told = self.stops_at.or(self.deadline).is_some_and(|stop| stop <= at);
+            match (told, self.since) {
+                (true, _) => self.end(at, time, true),
+                (false, None) => {
+                    self.since = Some(at);
+                    self.next_at = at + self.plan.step;
+                    self.tell(at, time, AgentEventBody::Started);
+                }
+                (false, Some(_)) if self.step < self.plan.steps => self.make_step(at, time),
+                (false, Some(_)) => self.end(at, time, false),
+            }
+        }
+    }
+
+    fn make_step(&mut self, at: Instant, time: TrueTime) {
+        self.step += 1;
+        self.next_at = at + self.plan.step;
+        let step = Some(self.step);
+        let values = [("loss".to_owned(), MetricValue(1.0 / self.step as f64))].into();
+        self.tell(at, time, AgentEventBody::Metrics(MetricPoint { step, values, ..MetricPoint::default() }));
+        let (total_steps, fraction) = (Some(self.plan.steps), self.step as f64 / self.plan.steps as f64);
+        let progress = Progress { fraction: Some(fraction), eta_s: None, step, total_steps };
+        self.tell(at, time, AgentEventBody::Progress(progress));
+        if self.plan.log_bytes > 0 {
+            let span = LogSpan { offset: self.log_bytes, len: self.plan.log_bytes };
+            self.log_bytes += u64::from(span.len);
+            self.tell(at, time, AgentEventBody::Log(span));
+        }
+    }
+
+    fn end(&mut self, at: Instant, time: TrueTime, asked: bool) {
+        let date = time.date_of(at);
+        let mut exit = Exit::with_code(if asked { 143 } else { self.plan.code }, date);
+        exit.asked = asked;
+        if asked && self.stops_at.is_none_or(|stop| stop > at) {
+            exit.note = Some("stopped at its deadline".to_owned());
+        }
+        self.exit = Some(exit.clone());
+        self.tell(at, time, AgentEventBody::Exited(exit));
+    }
+
+    pub(crate) fn stop(&mut self, grace: Duration) {
+        let at = Instant::now() + self.plan.stops_in.min(grace);
+        self.stops_at = Some(self.stops_at.map_or(at, |before| before.min(at)));
+    }
+
+    pub(crate) fn set_deadline(&mut self, left: Duration) {
+        self.deadline = Some(Instant::now() + left);
+    }
+
+    pub(crate) fn pause(&mut self) {
+        if self.paused.is_none() {
+            self.paused = Some(self.next_at.saturating_duration_since(Instant::now()));
+        }
+    }
+
+    pub(crate) fn resume(&mut self) {
+        if let Some(left) = self.paused.take() {
+            self.next_at = Instant::now() + left;
+        }
+    }
+
+    pub(crate) fn log_len(&self) -> u64 {
+        self.log_bytes
+    }
+
+    pub(crate) fn state(&self, time: TrueTime) -> TrainingState {
+        match (&self.exit, self.since) {
+            (Some(exit), since) => {
+                TrainingState::Exited { started_at: since.map(|at| time.date_of(at)), exit: exit.clone() }
+            }
+            (None, Some(since)) => {
+                TrainingState::Running { since: time.date_of(since), paused: self.paused.is_some() }
+            }
+            (None, None) => TrainingState::Preparing,
+        }
+    }
+}
