@@ -5,6 +5,7 @@
 
 mod cancel;
 mod failures;
+mod lease;
 mod many;
 mod mistakes;
 mod money;

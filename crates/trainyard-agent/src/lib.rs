@@ -13,7 +13,8 @@
 //!   brings the agent to a machine.
 //! - `protocol` and [`SigningKey`]: what both sides have in common.
 //!
-//! The agent never calls anybody: whoever has the key of the installation dials in.
+//! Whoever has the key of the installation dials in. The agent itself calls nobody but its own machine's vendor, and that
+//! only to have the machine removed when nobody speaks to it any more.
 
 mod clock;
 mod key;
