@@ -1,5 +1,6 @@
 //! The link to one machine's agent: the workload, when it was last heard, and the task that follows its events.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -55,6 +56,8 @@ pub(crate) struct Link {
     told_limit: Mutex<Option<u64>>,
     /// When the machine's money is used up, as the agent knows it; none: not told by this process.
     told_end: Mutex<Option<Option<Timestamp>>>,
+    /// Every input is on the machine.
+    handed_over: AtomicBool,
     /// When handing over broke off first, and last, of tries that followed each other.
     broke_off: Mutex<Option<(Instant, Instant)>>,
 }
@@ -82,6 +85,7 @@ impl Link {
             tail: Mutex::new(None),
             told_limit: Mutex::new(None),
             told_end: Mutex::new(None),
+            handed_over: AtomicBool::new(false),
             broke_off: Mutex::new(None),
         });
         Ok(Some(lock(&core.links).entry(attempt.order.clone()).or_insert(link).clone()))
@@ -116,6 +120,16 @@ impl Link {
         if let Some(tail) = lock(&self.tail).take() {
             tail.abort();
         }
+    }
+
+    /// Whether everything is on the machine, as far as this process knows.
+    pub(crate) fn is_handed_over(&self) -> bool {
+        self.handed_over.load(Ordering::Relaxed)
+    }
+
+    /// Everything is on the machine.
+    pub(crate) fn was_handed_over(&self) {
+        self.handed_over.store(true, Ordering::Relaxed);
     }
 
     /// Handing over broke off once more. For how long it has been doing nothing else.

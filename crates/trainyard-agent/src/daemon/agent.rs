@@ -52,6 +52,8 @@ pub(crate) struct Agent {
     environment: Vec<(String, String)>,
     /// One part of an input at a time: two of the same would mix.
     taking_inputs: tokio::sync::Mutex<()>,
+    /// Rings when a part of an input came.
+    input_came: watch::Sender<u64>,
     /// Places for commands beside the training.
     execs: Semaphore,
     /// One `start` or `release` at a time.
@@ -87,6 +89,7 @@ impl Agent {
             rented,
             environment: environment::inherited(&options.environment).into_iter().collect(),
             taking_inputs: tokio::sync::Mutex::new(()),
+            input_came: watch::Sender::new(0),
             execs: Semaphore::new(exec::AT_ONCE),
             changing: tokio::sync::Mutex::new(()),
             attempt: watch::Sender::new(None),
@@ -127,6 +130,16 @@ impl Agent {
     /// Held while a part of an input is stored.
     pub(crate) async fn taking_inputs(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.taking_inputs.lock().await
+    }
+
+    /// A part of an input is on the disk.
+    pub(crate) fn input_came(&self) {
+        self.input_came.send_modify(|count| *count += 1);
+    }
+
+    /// Changes whenever a part of an input came.
+    pub(crate) fn inputs_coming(&self) -> watch::Receiver<u64> {
+        self.input_came.subscribe()
     }
 
     pub(super) fn execs(&self) -> &Semaphore {

@@ -1,4 +1,4 @@
-//! From what was handed over to what is run: files in place, code unpacked, the plan for the warden.
+//! From what was handed over to what is run: code unpacked, the plan for the warden, files in place.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -50,7 +50,7 @@ pub(crate) fn prepare(agent: &Agent, attempt: &Attempt, start: &Start) -> Result
     let spec = serde_json::to_vec_pretty(&start.spec).map_err(io::Error::from);
     let write = spec.and_then(|spec| place::replace(&layout.spec(), &spec));
     write.map_err(|error| PrepareError::Place("the specification".to_owned(), error))?;
-    let datasets = place_inputs(agent, attempt, start)?;
+    unpack_code(agent, attempt, start)?;
     let directory = match &start.spec.trainer.workdir {
         Some(path) => {
             let inside = place::inside(path).ok_or_else(|| PrepareError::Outside(path.clone()))?;
@@ -72,26 +72,28 @@ pub(crate) fn prepare(agent: &Agent, attempt: &Attempt, start: &Start) -> Result
     }
     place_checkpoints(agent, start)?;
     let resume_from = resume_from(agent, attempt, start)?;
-    let environment = environment(agent, attempt, start, datasets, resume_from.as_deref());
+    let environment = environment(agent, attempt, start, resume_from.as_deref());
     let steps = steps(agent, start, &directory, resume_from.is_some())?;
     Ok(Plan { environment, steps })
 }
 
-/// The variables that name datasets.
-fn place_inputs(
-    agent: &Agent,
-    attempt: &Attempt,
-    start: &Start,
-) -> Result<Vec<(String, String)>, PrepareError> {
+fn unpack_code(agent: &Agent, attempt: &Attempt, start: &Start) -> Result<(), PrepareError> {
+    let layout = agent.layout();
+    for input in start.inputs.iter().filter(|input| input.purpose == HandOverPurpose::Code) {
+        unpack(&layout.input(&input.sha256), &layout.work_dir(), attempt.stopping())?;
+    }
+    Ok(())
+}
+
+/// Puts what was handed over beside the code in place, all of which is there; blocks. Gives the variables that name
+/// datasets.
+pub(super) fn place_inputs(agent: &Agent, start: &Start) -> Result<Vec<(String, String)>, PrepareError> {
     let layout = agent.layout();
     let mut variables = Vec::new();
     for input in &start.inputs {
         let from = layout.input(&input.sha256);
         let (name, variable) = match &input.purpose {
-            HandOverPurpose::Code => {
-                unpack(&from, &layout.work_dir(), attempt.stopping())?;
-                continue;
-            }
+            HandOverPurpose::Code => continue,
             HandOverPurpose::Dataset => (dataset_name("dataset", &from), Some("TRAINYARD_DATASET")),
             HandOverPurpose::EvalDataset => {
                 (dataset_name("eval_dataset", &from), Some("TRAINYARD_EVAL_DATASET"))
@@ -167,7 +169,6 @@ fn environment(
     agent: &Agent,
     attempt: &Attempt,
     start: &Start,
-    datasets: Vec<(String, String)>,
     resume_from: Option<&Path>,
 ) -> Vec<(String, String)> {
     let layout = agent.layout();
@@ -184,7 +185,6 @@ fn environment(
     }
     let hooks = attempt.sources().environment(&all);
     all.extend(hooks);
-    all.extend(datasets);
     let job = start.job_id.as_str();
     let order = agent.order();
     all.extend(environment::of_attempt(order, job, start.attempt.get(), start.gpus.as_deref()));

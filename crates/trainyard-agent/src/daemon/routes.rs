@@ -188,6 +188,7 @@ async fn input(
     let (layout, place) = (agent.layout().clone(), agent.taking_inputs().await);
     let put = tokio::task::spawn_blocking(move || inputs::put(&layout, &digest, part, &body)).await;
     drop(place);
+    agent.input_came();
     match put {
         Ok(state) => json(&state?),
         Err(error) => Err(Refusal::broken("the input could not be stored", &error)),

@@ -2,16 +2,23 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use trainyard_connector::{AgentEventBody, SetupPhase};
+use trainyard_connector::{AgentEventBody, HandOverPurpose, SetupPhase};
 
 use super::agent::Agent;
 use super::attempt::{Attempt, Start};
 use super::check;
 use super::failure::Failure;
 use super::fetch;
+use super::prepare::place_inputs;
+
+/// Longest time between two parts of inputs: far beyond a slow line's, and a restart of whoever sends them.
+const NOTHING_CAME: Duration = Duration::from_secs(1800);
+/// What helps where an input could not be put in place.
+const UNPLACED: &str = "look at the paths of `inputs` and at `resources.disk_gb`, and clone the job";
 
 /// Variables for the training's environment, or what went wrong.
 type Ended = Result<Vec<(String, String)>, Failure>;
@@ -65,6 +72,27 @@ impl Side {
         })
     }
 
+    /// What is handed over beside the code: awaited, then put in place.
+    pub(super) fn inputs(agent: &Arc<Agent>, start: &Arc<Start>) -> Side {
+        if start.inputs.iter().all(|input| input.purpose == HandOverPurpose::Code) {
+            return Side::none();
+        }
+        let (agent, start) = (Arc::clone(agent), Arc::clone(start));
+        Side::spawn(|mut stop| async move {
+            tokio::select! {
+                come = handed_over(&agent, &start) => come?,
+                _ = stop.wait_for(|stop| *stop) => return Ok(Vec::new()),
+            }
+            let placed = tokio::task::spawn_blocking(move || place_inputs(&agent, &start)).await;
+            let failed =
+                |error: &dyn std::fmt::Display| Failure::new("unprepared", error.to_string(), UNPLACED);
+            match placed {
+                Ok(placed) => placed.map_err(|error| failed(&error)),
+                Err(error) => Err(failed(&error)),
+            }
+        })
+    }
+
     fn spawn<F: Future<Output = Ended> + Send + 'static>(
         make: impl FnOnce(watch::Receiver<bool>) -> F,
     ) -> Side {
@@ -99,6 +127,22 @@ impl Side {
         self.stop.send_replace(true);
         if let Some(task) = self.task.take() {
             let _ = task.await;
+        }
+    }
+}
+
+/// Resolves when every input is there. They come from the orchestrator, which begins anew where it broke off; one that
+/// sends nothing for a long time has gone.
+async fn handed_over(agent: &Agent, start: &Start) -> Result<(), Failure> {
+    let mut coming = agent.inputs_coming();
+    loop {
+        coming.borrow_and_update();
+        if start.inputs.iter().all(|input| agent.layout().input(&input.sha256).is_file()) {
+            return Ok(());
+        }
+        if tokio::time::timeout(NOTHING_CAME, coming.changed()).await.is_err() {
+            let cause = format!("nothing of its inputs came for {} minutes", NOTHING_CAME.as_secs() / 60);
+            return Err(Failure::of_machine("inputs_missing", cause));
         }
     }
 }

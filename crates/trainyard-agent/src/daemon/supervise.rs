@@ -139,6 +139,11 @@ impl Run {
             secrets: secrets.clone(),
         };
         self.attempt.set_desk(desk(&plan.environment));
+        let mut handed = Side::inputs(agent, start);
+        if !start.spec.environment.setup.is_empty() {
+            // Commands of the job may read what was handed over; packages are installed while it comes.
+            plan.environment.extend(self.wait(&mut handed, asked).await?);
+        }
         if !plan.steps.is_empty() {
             self.attempt.journal().append(AgentEventBody::Phase(SetupPhase::Installing));
             self.installs = true;
@@ -148,8 +153,10 @@ impl Run {
             }
             self.installs = false;
         }
-        let found = self.wait(side, asked).await?;
-        plan.environment.extend(found);
+        for side in [side, &mut handed] {
+            let found = self.wait(side, asked).await?;
+            plan.environment.extend(found);
+        }
         self.attempt.set_desk(desk(&plan.environment));
         Ok(Plan { environment: plan.environment, steps: vec![training] })
     }

@@ -126,7 +126,7 @@ async fn perform(core: &Arc<Core>, stored: StoredJob, step: Step) -> Result<Opti
         Step::Order => order::order(core, stored).await,
         Step::Settle => settle::settle(core, stored).await,
         Step::Bring(rental) => train::bring(core, stored, rental).await,
-        Step::Prepare => train::prepare(core, stored).await,
+        Step::Prepare(rental) => train::prepare(core, stored, rental).await,
         Step::NoteStarted { rental, at } => train::note_started(core, stored, &rental, at).await,
         Step::Stop { rental, grace } => train::stop(core, &stored, &rental, grace).await,
         Step::Pause(rental) => train::pause(core, stored, &rental).await,

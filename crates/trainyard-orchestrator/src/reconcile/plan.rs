@@ -53,7 +53,7 @@ pub(crate) enum Step {
     /// Hand over what the training needs, and start it.
     Bring(Rental),
     /// What the training needs is being prepared: record it if it takes long.
-    Prepare,
+    Prepare(Rental),
     /// The training runs: record it.
     NoteStarted { rental: Rental, at: Timestamp },
     /// Ask the training to stop, and kill it after the grace.
@@ -256,7 +256,7 @@ fn training(
         },
         TrainingState::Exited { .. } if ours && !told => Step::Wait(bounds.boot_poll),
         TrainingState::Exited { exit, .. } if ours => exited(rental, exit, bounds),
-        TrainingState::Preparing if ours => Step::Prepare,
+        TrainingState::Preparing if ours => Step::Prepare(rental.clone()),
         // It knows nothing of this attempt. Told to start before, it must have started anew.
         _ if noted => lost(rental, "agent_restarted", "the agent on the machine was restarted"),
         _ => Step::Bring(rental.clone()),

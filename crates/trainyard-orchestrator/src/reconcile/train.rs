@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use trainyard_connector::{
-    ConnectorError, ErrorKind as Kind, HandOver, InputSource, Renewal, StartOrder, TrainingState,
+    ConnectorError, ErrorKind as Kind, HandOver, HandOverPurpose, InputSource, Renewal, StartOrder,
+    TrainingState,
 };
 use trainyard_domain::{
     Fact, Job, JobId, JobState, Machine, NotificationKind, Phase, Reason, Rental, Timestamp, Wish,
@@ -37,19 +38,13 @@ pub(super) async fn bring(
     let job = &stored.job;
     let Ok(Some(link)) = Link::of(core, job, &rental).await else { return Ok(Some(core.policy.look_every)) };
     let handed = tokio::select! {
-        handed = hand_inputs(core, job, &link) => handed,
+        handed = hand_inputs(core, job, &link, Part::BeforeStart) => handed,
         // Inputs may be many gigabytes; a cancel does not wait for them.
         () = until_unwanted(core, job.id()) => return Ok(Some(Duration::ZERO)),
     };
     let inputs = match handed {
         Ok(inputs) => inputs,
-        Err(Unhanded::Agent(error)) => return not_brought(core, stored, &rental, &link, error).await,
-        // What stood there at the submit is gone: no attempt can help.
-        Err(Unhanded::Here(error)) if error.kind == ErrorKind::BadRequest => {
-            let reason = Reason::new(error.code.clone(), format!("{error}: {}", error.detail_text()));
-            return end::finish(core, stored, Outcome::Failed { reason, exit: None }).await;
-        }
-        Err(Unhanded::Here(error)) => return Err(error),
+        Err(unhanded) => return not_handed(core, stored, &rental, &link, unhanded).await,
     };
     let mut secrets = BTreeMap::new();
     for name in &job.spec().secrets {
@@ -107,16 +102,60 @@ enum Unhanded {
     Agent(ConnectorError),
 }
 
+/// Which inputs go over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// What the start needs: the code. On this machine everything, which is over at once.
+    BeforeStart,
+    /// All that is not there yet.
+    Rest,
+}
+
 async fn hand_inputs(
     core: &Arc<Core>,
     job: &Job,
     link: &Link,
+    part: Part,
 ) -> Result<Vec<(InputSource, HandOver)>, Unhanded> {
     let inputs = hand_over(core, job).await.map_err(Unhanded::Here)?;
-    for (source, _) in &inputs {
+    let everything = part == Part::Rest || !core.provider_of(job).is_some_and(Provider::costs);
+    let goes = |purpose: &HandOverPurpose| everything || *purpose == HandOverPurpose::Code;
+    for (source, _) in inputs.iter().filter(|(_, to)| goes(&to.purpose)) {
         link.workload.put_input(source).await.map_err(Unhanded::Agent)?;
     }
+    if inputs.iter().all(|(_, to)| goes(&to.purpose)) {
+        link.was_handed_over();
+    }
     Ok(inputs)
+}
+
+async fn not_handed(
+    core: &Arc<Core>,
+    stored: StoredJob,
+    rental: &Rental,
+    link: &Link,
+    unhanded: Unhanded,
+) -> Result<Option<Duration>, Error> {
+    match unhanded {
+        Unhanded::Agent(error) => not_brought(core, stored, rental, link, error).await,
+        // What stood there at the submit is gone: no attempt can help.
+        Unhanded::Here(error) if error.kind == ErrorKind::BadRequest => {
+            let reason = Reason::new(error.code.clone(), format!("{error}: {}", error.detail_text()));
+            end::finish(core, stored, Outcome::Failed { reason, exit: None }).await
+        }
+        Unhanded::Here(error) => Err(error),
+    }
+}
+
+/// Resolves once the agent does not prepare any more: what it installs may have failed while inputs were on their way.
+async fn until_prepared(core: &Core, link: &Link) {
+    loop {
+        tokio::time::sleep(core.policy.look_every).await;
+        let state = link.workload.state().await;
+        if state.is_ok_and(|state| !matches!(state.training, TrainingState::Preparing)) {
+            return;
+        }
+    }
 }
 
 /// Resolves once the job is to stop, or is gone. What takes long is raced with it, so that a cancel is answered in
@@ -135,8 +174,24 @@ pub(super) async fn until_unwanted(core: &Arc<Core>, id: &JobId) {
     }
 }
 
-/// Unpacking and installing: mostly over at once; shown as a phase where it is not.
-pub(super) async fn prepare(core: &Arc<Core>, stored: StoredJob) -> Result<Option<Duration>, Error> {
+/// Unpacking and installing, while the inputs come: mostly over at once; shown as a phase where it is not.
+pub(super) async fn prepare(
+    core: &Arc<Core>,
+    stored: StoredJob,
+    rental: Rental,
+) -> Result<Option<Duration>, Error> {
+    if let Ok(Some(link)) = Link::of(core, &stored.job, &rental).await
+        && !link.is_handed_over()
+    {
+        let handed = tokio::select! {
+            handed = hand_inputs(core, &stored.job, &link, Part::Rest) => handed,
+            () = until_unwanted(core, stored.job.id()) => return Ok(Some(Duration::ZERO)),
+            () = until_prepared(core, &link) => return Ok(Some(Duration::ZERO)),
+        };
+        if let Err(unhanded) = handed {
+            return not_handed(core, stored, &rental, &link, unhanded).await;
+        }
+    }
     const SHOWN_AFTER: chrono::TimeDelta = chrono::TimeDelta::milliseconds(500);
     let now = core.clock.now();
     let since = stored.job.attempt().and_then(|attempt| attempt.placed_at);

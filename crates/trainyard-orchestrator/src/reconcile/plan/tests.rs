@@ -105,7 +105,7 @@ fn shown(step: Step) -> String {
         Step::Order => "order".to_owned(),
         Step::Settle => "settle".to_owned(),
         Step::Bring(_) => "bring".to_owned(),
-        Step::Prepare => "prepare".to_owned(),
+        Step::Prepare(_) => "prepare".to_owned(),
         Step::NoteStarted { .. } => "note started".to_owned(),
         Step::Stop { grace, .. } => format!("stop within {grace:?}"),
         Step::Pause(_) => "pause".to_owned(),
