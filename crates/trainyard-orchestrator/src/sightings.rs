@@ -19,7 +19,7 @@ use crate::reconcile::reason_of;
 use crate::release;
 
 /// Listings that are remembered: more than any proof asks for.
-const LISTINGS_KEPT: usize = 8;
+const LISTINGS_KEPT: usize = 4;
 /// How long one look that wants the next listing soon keeps the quick pace.
 const HURRY: Duration = Duration::from_secs(5);
 /// Entries of the ledger that are looked at for one provider.
@@ -181,7 +181,11 @@ impl Sightings {
         for machine in machines {
             by_order.entry(machine.order.clone()).or_default().push(machine);
         }
-        by_order.values_mut().for_each(|all| all.sort_by(|a, b| a.id.cmp(&b.id)));
+        for all in by_order.values_mut() {
+            all.sort_by(|a, b| a.id.cmp(&b.id));
+            // Mostly one, and kept for a while.
+            all.shrink_to_fit();
+        }
         let listing = Listing { began, machines: by_order };
         let mut state = lock(&self.state);
         state.shown.retain(|order, _| open.contains(order));
