@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use trainyard_connector::{ErrorKind, HandOver, HandOverPurpose, InputSource, Workload};
+use trainyard_connector::{ErrorKind, HandOver, HandOverPurpose, InputSource, TrainingState, Workload};
 
 use crate::rig::{Rig, digest, shell};
 
@@ -11,7 +11,8 @@ crate::tests![
     an_input_with_another_digest_is_refused,
     inputs_and_code_are_in_place,
     code_that_leads_outside_is_refused,
-    a_start_without_its_input_is_refused,
+    a_start_without_its_code_is_refused,
+    a_setup_command_waits_for_what_is_handed_over,
     an_empty_input_is_one,
 ];
 
@@ -87,16 +88,29 @@ async fn code_that_leads_outside_is_refused() {
     assert_eq!(rig.log().await, "");
 }
 
-async fn a_start_without_its_input_is_refused() {
+async fn a_start_without_its_code_is_refused() {
     let rig = Rig::new();
     let mut order = shell("echo ran");
-    order.inputs.push(HandOver { sha256: digest(b"not there"), purpose: HandOverPurpose::Dataset });
+    order.inputs.push(HandOver { sha256: digest(b"not there"), purpose: HandOverPurpose::Code });
     assert_eq!(rig.client.start(&order).await.unwrap_err().kind, ErrorKind::Invalid);
     assert_eq!(rig.client.state().await.unwrap().attempt, None);
     order.inputs[0].purpose = HandOverPurpose::File("../outside".to_owned());
     let input = rig.input(b"not there");
     rig.client.put_input(&input).await.unwrap();
     assert_eq!(rig.client.start(&order).await.unwrap_err().kind, ErrorKind::Invalid);
+}
+
+async fn a_setup_command_waits_for_what_is_handed_over() {
+    let rig = Rig::new();
+    let input = rig.input(b"data\n");
+    let mut order = shell("cat $TRAINYARD_DATASET");
+    order.spec.environment.setup.push("cat $TRAINYARD_DATASET; echo prepared".to_owned());
+    order.inputs.push(HandOver { sha256: input.sha256, purpose: HandOverPurpose::Dataset });
+    assert_eq!(rig.client.start(&order).await.unwrap().training, TrainingState::Preparing);
+    rig.client.put_input(&input).await.unwrap();
+    assert_eq!(rig.exit().await.code, 0);
+    let log = rig.log().await;
+    assert!(log.contains("data\nprepared\n") && log.ends_with("data\n"), "{log}");
 }
 
 async fn an_empty_input_is_one() {

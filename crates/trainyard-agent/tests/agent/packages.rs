@@ -3,12 +3,15 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use trainyard_connector::{AgentEventBody, SetupPhase, StartOrder, Workload};
+use trainyard_connector::{
+    AgentEventBody, HandOver, HandOverPurpose, SetupPhase, StartOrder, TrainingState, Workload,
+};
 
-use crate::rig::{Rig, shell};
+use crate::rig::{Rig, shell, until};
 
 crate::tests![
     a_package_is_installed_beside_the_machines_own,
+    packages_are_installed_while_the_inputs_come,
     a_package_that_does_not_exist_is_named,
     a_setup_command_fills_the_same_environment,
     a_machine_without_python_is_named,
@@ -61,6 +64,27 @@ async fn a_package_is_installed_beside_the_machines_own() {
     let of_machine =
         std::process::Command::new("python3").args(["-c", "import trainyard_probe"]).output().unwrap();
     assert!(!of_machine.status.success(), "the machine's own Python is as it was");
+}
+
+async fn packages_are_installed_while_the_inputs_come() {
+    let rig = Rig::new();
+    let input = rig.input(b"the data\n");
+    let script = "python -c 'import trainyard_probe; print(trainyard_probe.WORD)'; cat $TRAINYARD_DATASET";
+    let mut order = offline(shell(script));
+    order.spec.environment.requirements.push(wheel(&rig).to_str().unwrap().to_owned());
+    order.inputs.push(HandOver { sha256: input.sha256, purpose: HandOverPurpose::Dataset });
+    rig.client.start(&order).await.unwrap();
+    until("the package is installed before the data is there", async || {
+        let lib = rig.root().join("venv/lib");
+        let pythons = std::fs::read_dir(lib).into_iter().flatten().flatten();
+        pythons.map(|of| of.path().join("site-packages/trainyard_probe.py")).any(|module| module.is_file())
+    })
+    .await;
+    assert_eq!(rig.client.state().await.unwrap().training, TrainingState::Preparing);
+    rig.client.put_input(&input).await.unwrap();
+    let (exit, log) = (rig.exit().await, rig.log().await);
+    assert_eq!(exit.code, 0, "{exit:?}\n{log}");
+    assert!(log.ends_with("probe is here\nthe data\n"), "{log}");
 }
 
 async fn a_package_that_does_not_exist_is_named() {
