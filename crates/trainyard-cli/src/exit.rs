@@ -20,6 +20,8 @@ pub(crate) enum Exit {
     NotFound,
     /// No server answered.
     Unreachable,
+    /// The command that was run on a job's machine ended with this code (`ssh`), as `ssh` itself tells it.
+    Command(u8),
     /// Ctrl-C ended the watching; the job goes on. The shells' number for it, so that `run && use` stops there.
     Detached,
 }
@@ -34,6 +36,7 @@ impl Exit {
             Exit::JobFailed => 3,
             Exit::NotFound => 4,
             Exit::Unreachable => 5,
+            Exit::Command(code) => code,
             Exit::Detached => 130,
         }
     }
@@ -48,7 +51,7 @@ impl From<Exit> for ExitCode {
 /// The codes as `--help` shows them.
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the job failed or was stopped (run, watch, submit --watch), \
-4 not found, 5 server not reached, 130 detached by Ctrl-C (the job goes on)";
+4 not found, 5 server not reached, 130 detached by Ctrl-C (the job goes on); `ssh` ends with its command's code";
 
 /// Why a command did not do what was asked, and what to do.
 #[derive(Debug)]

@@ -71,7 +71,12 @@ pub(crate) async fn run(args: Args) -> Outcome {
     let ended = ssh
         .status()
         .map_err(|error| Failure::failed("`ssh` cannot be started: is it installed?").because(&error))?;
-    Ok(if ended.success() { Exit::Done } else { Exit::Failed })
+    Ok(match ended.code() {
+        Some(0) => Exit::Done,
+        // Its command's code; 255 is its own word for a connection that failed.
+        Some(code) => u8::try_from(code).map_or(Exit::Failed, Exit::Command),
+        None => Exit::Failed,
+    })
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Failure> {
