@@ -1,7 +1,8 @@
 """Fetches one file, going on where a broken connection left it.
 
-Usage: fetch.py URL FILE BYTES_MAX. A token in TRAINYARD_FETCH_TOKEN is sent to that host alone, never after a
-redirect. Prints one line of JSON: `status` is 200 where the file is there, 413 where it is too large, 0 where nobody
+Usage: fetch.py FILE BYTES_MAX, with the address in TRAINYARD_FETCH_URL: one that is signed opens what it names, and
+arguments can be read by every user of a machine. A token in TRAINYARD_FETCH_TOKEN is sent to that host alone, never
+after a redirect. Prints one line of JSON: `status` is 200 where the file is there, 413 where it is too large, 0 where nobody
 answered; `text` says more.
 """
 
@@ -15,7 +16,7 @@ import urllib.error
 import urllib.request
 
 TRIES = 5
-URL, FILE, BYTES_MAX = sys.argv[1], sys.argv[2], int(sys.argv[3])
+URL, FILE, BYTES_MAX = os.environ["TRAINYARD_FETCH_URL"], sys.argv[1], int(sys.argv[2])
 
 
 def say(status, text=""):

@@ -1,7 +1,7 @@
 //! One file over HTTPS, by a program of the machine: Python, which most images for training have, or `curl`.
 //!
-//! The agent itself speaks to nobody. No shell is between, the address is an argument of its own, and a token goes by the
-//! environment or a file, never by an argument, which every process could read.
+//! The agent itself speaks to nobody. No shell is between. The address, which opens what it names where it is signed, and a
+//! token go by the environment or a file, never by an argument, which every process could read.
 
 use std::fs;
 use std::io;
@@ -76,10 +76,8 @@ impl Getter {
             return Err(Ungot::NoProgram("the machine has neither python3 nor curl".to_owned()));
         }
         let config = get.to.with_extension("curl");
-        if let Some(token) = token {
-            write_config(&config, token).map_err(broken)?;
-        }
-        let got = self.by_curl(get, token.is_some().then_some(config.as_path())).await;
+        write_config(&config, &get.url, token).map_err(broken)?;
+        let got = self.by_curl(get, &config).await;
         let _ = fs::remove_file(&config);
         got
     }
@@ -88,8 +86,9 @@ impl Getter {
         let mut environment = self.environment.clone();
         let token = token.map(|token| token.expose_secret().to_owned());
         environment.extend(token.map(|token| ("TRAINYARD_FETCH_TOKEN".to_owned(), token)));
+        environment.push(("TRAINYARD_FETCH_URL".to_owned(), get.url.clone()));
         let mut arguments = vec!["-c".to_owned(), FETCH.to_owned()];
-        arguments.extend([get.url.clone(), text(&get.to), get.bytes_max.to_string()]);
+        arguments.extend([text(&get.to), get.bytes_max.to_string()]);
         let done = self.run("python3", arguments, environment).await?;
         let output = String::from_utf8_lossy(&done.output);
         match output.lines().rev().find_map(|line| serde_json::from_str::<Told>(line).ok()) {
@@ -99,7 +98,7 @@ impl Getter {
         }
     }
 
-    async fn by_curl(&self, get: &Get, config: Option<&Path>) -> Result<(), Ungot> {
+    async fn by_curl(&self, get: &Get, config: &Path) -> Result<(), Ungot> {
         let fixed = "--fail --silent --show-error --location --retry 5 --connect-timeout 30 --speed-time 120 \
                      --speed-limit 1 --write-out %{http_code}";
         let mut arguments: Vec<String> = fixed.split_whitespace().map(str::to_owned).collect();
@@ -107,8 +106,7 @@ impl Getter {
             arguments.extend(["--proto-redir".to_owned(), "=https".to_owned()]);
         }
         arguments.extend(["--max-filesize".to_owned(), get.bytes_max.to_string()]);
-        arguments.extend(config.iter().flat_map(|path| ["--config".to_owned(), text(path)]));
-        arguments.extend(["--output".to_owned(), text(&get.to), "--url".to_owned(), get.url.clone()]);
+        arguments.extend(["--config".to_owned(), text(config), "--output".to_owned(), text(&get.to)]);
         let done = self.run("curl", arguments, self.environment.clone()).await?;
         if done.is_good() {
             return Ok(());
@@ -147,12 +145,18 @@ impl Getter {
     }
 }
 
-fn write_config(path: &Path, token: &SecretString) -> io::Result<()> {
+fn write_config(path: &Path, url: &str, token: Option<&SecretString>) -> io::Result<()> {
     let mut options = fs::OpenOptions::new();
     let mut file = options.create(true).truncate(true).write(true).mode(0o600).open(path)?;
-    // A token with a quote in it is none.
-    let token: String = token.expose_secret().chars().filter(|c| c.is_ascii_graphic() && *c != '"').collect();
-    io::Write::write_all(&mut file, format!("header = \"Authorization: Bearer {token}\"\n").as_bytes())
+    // An address or a token with a quote, a backslash or a line's end in it is none.
+    let plain = |text: &str| -> String {
+        text.chars().filter(|c| !c.is_control() && !c.is_whitespace() && !matches!(c, '"' | '\\')).collect()
+    };
+    let mut config = format!("url = \"{}\"\n", plain(url));
+    if let Some(token) = token {
+        config.push_str(&format!("header = \"Authorization: Bearer {}\"\n", plain(token.expose_secret())));
+    }
+    io::Write::write_all(&mut file, config.as_bytes())
 }
 
 fn text(path: &Path) -> String {
