@@ -13,6 +13,7 @@ import shutil
 import site
 import subprocess
 import sys
+import threading
 from importlib import metadata
 from pathlib import Path
 
@@ -189,10 +190,18 @@ def run(command: list[str], failed: str) -> None:
     try:
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
             assert process.stdout is not None
+            # The time counts from the start: a program that hangs may keep its output open.
+            late = threading.Timer(INSTALL_MAX_S, process.kill)
+            late.daemon = True
+            late.start()
             for line in process.stdout:
                 print(line, end="", flush=True)
                 last = [*last, line.strip()][-5:]
-            code = process.wait(INSTALL_MAX_S)
+            code = process.wait()
+            was_late = late.finished.is_set()
+            late.cancel()
+            if was_late:
+                last = [*last, f"it took longer than {INSTALL_MAX_S} s"][-5:]
     except OSError as error:
         code, last = 127, [str(error)]
     if code != 0:
