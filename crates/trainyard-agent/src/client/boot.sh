@@ -42,15 +42,16 @@ done
 fi
 [ -n "$t" ] && printf %s "$t" | tr _ '\n' >tls.pem
 if [ -z "$b" ]; then
-[ -n "$py" ] || fail "no_delivery no agent in the image, none fetched, no python3 to receive it"
+[ -n "$py" ] || fail "no_delivery no agent in the image, none fetched, no python3"
 say awaiting
 "$py" - "$w" "$l" "$p" $s 2>err <<'E' || fail "receive no agent came: $(tail -n 1 err)"
 import hashlib,json,os,ssl,sys,threading,zlib
-from http.server import *
+from time import*
+from http.server import*
 _,want,at,port,s=sys.argv
-few=threading.Semaphore(4)
+few=threading.Semaphore(9)
 class H(BaseHTTPRequestHandler):
- timeout=90
+ timeout=20
  def log_message(s,*a):0
  def say(s,c,**k):
   k=json.dumps(k).encode()
@@ -68,7 +69,8 @@ class H(BaseHTTPRequestHandler):
   t=0
   try:
    with few,open(f,"wb")as o:
-    while n>0 and t<1<<30:
+    a=time()+30+n/9e3
+    while n>0 and t<1<<30 and time()<a-n/9e3:
      b=s.rfile.read(min(n,65536))
      if not b:break
      n-=len(b)
