@@ -66,6 +66,14 @@ impl SshError {
         }
     }
 
+    /// The same where nobody was logged in yet, so that no command can have begun.
+    pub(super) fn before_login(self) -> SshError {
+        match self {
+            SshError::Broken(russh::Error::IO(error)) => SshError::Connect(error),
+            other => other,
+        }
+    }
+
     fn kind(&self) -> ErrorKind {
         match self {
             SshError::NoAddress
@@ -82,10 +90,8 @@ impl SshError {
 
 impl From<russh::Error> for SshError {
     fn from(error: russh::Error) -> SshError {
-        match error {
-            russh::Error::IO(error) => SshError::Connect(error),
-            other => SshError::Broken(other),
-        }
+        // A line that breaks tells nothing of what was done before it broke.
+        SshError::Broken(error)
     }
 }
 
