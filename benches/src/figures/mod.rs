@@ -12,13 +12,14 @@ mod start;
 mod status;
 mod thousand;
 mod trainer;
+mod vendors;
 
 use crate::Fault;
 use crate::bench::Bench;
 use crate::table::Figure;
 
 /// Every subject, in the order of the table.
-pub(crate) const NAMES: [&str; 12] = [
+pub(crate) const NAMES: [&str; 13] = [
     "status",
     "event",
     "artifact",
@@ -30,6 +31,7 @@ pub(crate) const NAMES: [&str; 12] = [
     "page",
     "metrics",
     "cloud-1000",
+    "vendors",
     "trainer",
 ];
 
@@ -43,6 +45,7 @@ pub(crate) async fn measure(name: &str, bench: &Bench) -> Result<Vec<Figure>, Fa
         "start" => start::measure(bench).await,
         "http-create" => creates_http::measure(bench).await,
         "cloud-1000" => thousand::measure(bench).await,
+        "vendors" => vendors::measure(bench).await,
         "trainer" => trainer::measure(bench).await,
         "create" => creates::measure(bench).await,
         "metrics" => metrics::measure(bench).await,
