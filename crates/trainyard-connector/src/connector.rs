@@ -107,6 +107,18 @@ pub trait Connector: Debug + Send + Sync + 'static {
         Vec::new()
     }
 
+    /// What this connector wants to know again of an order's machine after a restart: a text of its own of at most 4 KiB
+    /// with nothing secret in it, kept with the attempt. The default remembers nothing.
+    fn memory(&self, order: &OrderName) -> Option<String> {
+        let _ = order;
+        None
+    }
+
+    /// Gives back what [`Connector::memory`] told, before the machine is attached to. The default does nothing.
+    fn recall(&self, order: &OrderName, memory: &str) {
+        let _ = (order, memory);
+    }
+
     /// What of a specification would surprise on this provider: fields that it does not look at, or reads in its own
     /// way. Shown as warnings before anything is paid. The default has none.
     fn surprises(&self, spec: &JobSpec) -> Vec<FieldError> {

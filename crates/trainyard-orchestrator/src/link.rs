@@ -78,6 +78,9 @@ impl Link {
         if let Some(link) = lock(&core.links).get(&attempt.order) {
             return Ok(Some(link.clone()));
         }
+        if let Some(memory) = &attempt.memory {
+            provider.connector.recall(&attempt.order, memory);
+        }
         let workload = provider.connector.attach(&attempt.order, &rental.machine).await?;
         let link = Arc::new(Link {
             workload,
@@ -89,6 +92,11 @@ impl Link {
             broke_off: Mutex::new(None),
         });
         Ok(Some(lock(&core.links).entry(attempt.order.clone()).or_insert(link).clone()))
+    }
+
+    /// The link of a job's machine, where there is one: nobody is asked.
+    pub(crate) fn known(core: &Core, job: &Job) -> Option<Arc<Link>> {
+        lock(&core.links).get(&job.attempt()?.order).cloned()
     }
 
     /// The agent answered just now.

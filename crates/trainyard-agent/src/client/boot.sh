@@ -62,7 +62,7 @@ class H(BaseHTTPRequestHandler):
  def do_GET(s):s.say(503,awaits=want)
  def do_PUT(s):
   n=int(s.headers.get("Content-Length")or 0)
-  if s.path!="/v1/agent"or not 0<n<=64<<20:return s.say(413,error="size")
+  if s.path!="/v1/agent"or not 0<n<=64<<20:return s.say(413)
   f="new%d"%threading.get_ident()
   z=zlib.decompressobj(31)
   h=hashlib.sha256()
@@ -81,7 +81,7 @@ class H(BaseHTTPRequestHandler):
    if h.hexdigest()!=want:raise ValueError
    os.chmod(f,448)
    os.rename(f,"trainyard")
-  except(ValueError,zlib.error):return s.say(422,error="not the agent")
+  except(ValueError,zlib.error):return s.say(422)
   finally:
    if os.path.exists(f):os.remove(f)
   s.say(200)

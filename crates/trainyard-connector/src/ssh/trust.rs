@@ -60,6 +60,15 @@ impl Trust {
         self.inner().rule.accepted.clone()
     }
 
+    /// Another key than the given one that was accepted before, as it was remembered. Where any other is refused, that
+    /// holds for it too.
+    pub(super) fn recall(&self, accepted: &str) {
+        let mut inner = self.inner();
+        if !inner.rule.strict && !inner.confirmed {
+            inner.rule.accepted.get_or_insert_with(|| accepted.to_owned());
+        }
+    }
+
     /// The fingerprint of the key that was refused last, once.
     pub(super) fn take_refused(&self) -> Option<String> {
         self.inner().refused.take()

@@ -122,6 +122,11 @@ impl Tunnel {
         self.inner.trust.accepted()
     }
 
+    /// Tells which other one was accepted before, by an earlier process.
+    pub fn recall_host_key(&self, accepted: &str) {
+        self.inner.trust.recall(accepted);
+    }
+
     /// Makes a connection where there is none. Bounded by [`TunnelConfig::connect_within`].
     ///
     /// # Errors
@@ -231,10 +236,11 @@ impl Inner {
         let connected = client::connect_stream(Arc::new(config), stream, self.trust.clone()).await;
         let mut handle = connected.map_err(|error| match self.trust.take_refused() {
             Some(shown) => SshError::HostKey { shown },
-            None => error,
+            None => error.before_login(),
         })?;
         let key = self.config.key.to_log_in();
-        let answer = handle.authenticate_publickey(self.config.user.as_str(), key).await?;
+        let answer = handle.authenticate_publickey(self.config.user.as_str(), key).await;
+        let answer = answer.map_err(|error| SshError::from(error).before_login())?;
         if answer.success() { Ok(handle) } else { Err(SshError::Login) }
     }
 }

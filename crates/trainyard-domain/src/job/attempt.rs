@@ -54,6 +54,10 @@ pub struct Attempt {
     /// Where the vendor's log of its machine was read to; opaque.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_cursor: Option<String>,
+    /// What the provider's connector wants to know again of the machine after a restart; a text of its own, nothing
+    /// secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<String>,
 }
 
 /// What was ordered: an offer in the words of the history.

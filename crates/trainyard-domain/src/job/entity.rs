@@ -206,6 +206,7 @@ impl Job {
             phases: Vec::new(),
             round_over: false,
             log_cursor: None,
+            memory: None,
         });
         Ok(number)
     }
@@ -259,7 +260,12 @@ impl Job {
         self.body.attempt_mut(attempt, |a| a.offer = offer);
     }
 
-    /// Notes where the vendor's log of an attempt's machine was read to.
+    /// Keeps what a connector wants to know again of an attempt's machine.
+    pub fn set_memory(&mut self, attempt: AttemptNumber, memory: Option<String>) {
+        self.body.attempt_mut(attempt, |a| a.memory = memory);
+    }
+
+    /// Notes up to where the vendor's log of an attempt's machine was read.
     pub fn set_log_cursor(&mut self, attempt: AttemptNumber, cursor: Option<String>) {
         self.body.attempt_mut(attempt, |a| a.log_cursor = cursor);
     }

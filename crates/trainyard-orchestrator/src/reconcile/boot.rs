@@ -18,6 +18,8 @@ const LAST_LINES: usize = 5;
 const LAST_LINE_CHARS: usize = 300;
 /// How far back in a log they are looked for, in lines.
 const LOOKED_BACK: usize = 50;
+/// Most bytes that a connector remembers of a machine.
+const MEMORY_BYTES_MAX: usize = 4 << 10;
 /// Codes of a provider in trouble: noted as a job's reason while they last.
 const TROUBLE: [&str; 5] =
     ["provider_unreachable", "provider_unauthorized", "rate_limited", "provider_failed", "no_credit"];
@@ -56,7 +58,12 @@ pub(super) async fn note(core: &Arc<Core>, stored: &StoredJob) -> Result<bool, E
     if let Some(reason) = &trouble {
         draft.job.set_reason(reason.clone());
     }
-    if remarks.is_empty() && price.is_none() && trouble.is_none() && !cannot_go {
+    let memory = provider.connector.memory(&attempt.order).filter(|memory| memory.len() <= MEMORY_BYTES_MAX);
+    let learnt = memory.is_some() && memory != attempt.memory;
+    if learnt {
+        draft.job.set_memory(attempt.number, memory);
+    }
+    if remarks.is_empty() && price.is_none() && trouble.is_none() && !cannot_go && !learnt {
         return Ok(false);
     }
     draft.commit(core).await?;
