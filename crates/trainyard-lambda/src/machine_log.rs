@@ -22,10 +22,6 @@ const LIMITS: ExecLimits = ExecLimits { within: Duration::from_secs(15), output_
 const LINES_MAX: usize = 1000;
 /// Most bytes of a line.
 const LINE_BYTES_MAX: usize = 4096;
-/// How the bootstrap says that it cannot go on; one word says why.
-const FAILED: &str = "trainyard-boot: failed ";
-/// Reasons of the bootstrap that another machine would have too.
-const EVERYWHERE: &[&str] = &["libc", "no_delivery"];
 
 /// Reads on from where an earlier piece ended.
 pub(crate) async fn read(tunnel: &Tunnel, after: Option<&str>) -> Result<MachineLog, ConnectorError> {
@@ -71,11 +67,7 @@ fn piece(output: &[u8]) -> Option<MachineLog> {
         read += line.len() as u64;
         let shown = String::from_utf8_lossy(&line[..line.len().min(LINE_BYTES_MAX)]);
         let shown = shown.trim_end();
-        if let Some(why) = shown.strip_prefix(FAILED).filter(|_| log.broken.is_none()) {
-            let (word, text) = why.split_once(' ').unwrap_or((why, why));
-            log.broken =
-                Some((format!("the agent could not be started: {text}"), !EVERYWHERE.contains(&word)));
-        }
+        log.broken = log.broken.or_else(|| trainyard_agent::boot_failure(shown));
         log.lines.push(shown.to_owned());
     }
     log.cursor = Some(format!("{} {}", cursor.log, cursor.from + read));

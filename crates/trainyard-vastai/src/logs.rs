@@ -16,10 +16,6 @@ const LINES_MAX: usize = 1000;
 const LINE_BYTES_MAX: usize = 4096;
 /// Fingerprints that a cursor holds.
 const PRINTS: usize = 16;
-/// How the bootstrap says that it cannot go on; one word says why.
-const BOOT_FAILED: &str = "trainyard-boot: failed ";
-/// Reasons of the bootstrap that another machine would have too: the image is at fault.
-const AT_FAULT_EVERYWHERE: [&str; 2] = ["libc", "no_delivery"];
 /// What stands where lines may be missing.
 const GAP: &str = "[some lines may be missing here]";
 
@@ -109,9 +105,7 @@ impl Cursor {
 
 /// What lines of the bootstrap prove: why it cannot go on, and whether another machine could help.
 pub(crate) fn broken_by(lines: &[String]) -> Option<(String, bool)> {
-    let failed = lines.iter().find_map(|line| line.strip_prefix(BOOT_FAILED))?;
-    let (reason, text) = failed.split_once(' ').unwrap_or((failed, failed));
-    Some((format!("the agent could not be started: {text}"), !AT_FAULT_EVERYWHERE.contains(&reason)))
+    lines.iter().find_map(|line| trainyard_agent::boot_failure(line))
 }
 
 /// The last lines that one answer holds.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use trainyard_connector::{Connector, ConnectorError, Effect, ErrorKind, MachinePhase, Termination};
 use trainyard_simulator::faults::{Canned, Fault, Rule};
 use trainyard_simulator::world::KeyState;
-use trainyard_simulator::{Account, Vendor};
+use trainyard_simulator::{Account, Options, Vendor};
 
 use crate::rig::{Rig, installation, new_order};
 
@@ -18,6 +18,7 @@ crate::tests![
     harmless_surprises_are_taken,
     a_new_status_is_kept_as_it_is,
     too_many_calls_are_waited_for,
+    paces_are_kept_where_the_vendor_asks,
     a_key_revoked_in_mid_life_forgets_no_machine,
     two_machines_of_one_order_are_both_seen,
     a_lagging_listing_hides_and_a_stale_one_shows,
@@ -30,6 +31,17 @@ crate::tests![
 
 fn is(error: &ConnectorError, kind: ErrorKind, effect: Effect) {
     assert_eq!((error.kind, error.effect), (kind, effect), "{error}: {:?}", error.source);
+}
+
+/// With Lambda's own pace nothing is refused as too frequent.
+async fn paces_are_kept_where_the_vendor_asks() {
+    let options = Options { rate_limits: true, ..crate::rig::with_agent() };
+    let rig = Rig::start(options, |config| config.paces = trainyard_lambda::usual_paces()).await;
+    for _ in 0..3 {
+        rig.connector.list_owned(&installation()).await.unwrap();
+    }
+    assert_eq!(rig.world.count(Vendor::Lambda, "list").refused, 0);
+    rig.end().await;
 }
 
 async fn nothing_listens() {

@@ -196,9 +196,19 @@ async fn another_host_key_is_told_once_or_refused() {
     let target = rig.connector.ssh(&order.name, &placed.id).await.unwrap().unwrap();
     assert_eq!(target.host_keys.len(), 2, "a person may get either");
 
+    let memory = rig.connector.memory(&order.name).unwrap();
+    let again = rig.again();
+    again.recall(&order.name, &memory);
+    again.attach(&order.name, &placed.id).await.unwrap().greet().await.unwrap();
+    assert!(again.remarks(&order.name).is_empty(), "after a restart it is the one that was accepted");
+    let other = rig.again();
+    other.recall(&order.name, target.host_keys[0].replace("AAAA", "BBBB").as_str());
+    assert!(other.attach(&order.name, &placed.id).await.unwrap().greet().await.is_err(), "and no other");
+
     let mut strict = rig.config.clone();
     strict.strict_host_keys = true;
     let strict = trainyard_lambda::LambdaLabsConnector::new(strict).unwrap();
+    strict.recall(&order.name, &memory);
     let agent = strict.attach(&order.name, &placed.id).await.unwrap();
     assert!(agent.greet().await.is_err());
     assert_eq!(strict.remarks(&order.name).len(), 1);
