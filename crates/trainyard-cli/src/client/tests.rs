@@ -133,6 +133,20 @@ async fn an_upload_goes_on_where_it_broke_off() {
     );
 }
 
+#[tokio::test]
+async fn an_upload_beside_another_of_the_same_file_is_done_when_that_is() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "0123456789").unwrap();
+    let there = |offset, whole| {
+        answer("200 OK", &format!("upload-offset: {offset}\r\nupload-complete: ?{whole}\r\n"), b"")
+    };
+    let busy = answer("409 Conflict", "", br#"{"error":"another upload is under way","code":"input_busy"}"#);
+    let script = vec![there(0, 0), busy, there(10, 0), there(10, 1)];
+    let server = Scripted::start(script).await;
+    let uploaded = upload(&server.api, file.path(), |_, _| {}).await.unwrap();
+    assert_eq!((uploaded.bytes, uploaded.sent), (10, 0));
+}
+
 fn artifact_of(bytes: &[u8]) -> (String, Vec<u8>) {
     let digest = hex::encode(Sha256::digest(bytes));
     let body = format!(

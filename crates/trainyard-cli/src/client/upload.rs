@@ -55,6 +55,14 @@ pub(crate) async fn upload(
     let mut tries = 0;
     while !there.complete {
         let from = there.received.min(bytes);
+        if from == bytes && bytes > 0 {
+            // Somebody else sent the last piece, and the server is looking at the digest.
+            tries += 1;
+            there = look_again(api, &sha256, tries).await?;
+            if tries < TRIES_MAX {
+                continue;
+            }
+        }
         let piece = read_piece(path, from, bytes).await.map_err(|error| unreadable(&error))?;
         let length = piece.len() as u64;
         match put(api, &sha256, from, bytes, piece).await {
@@ -63,10 +71,12 @@ pub(crate) async fn upload(
                 tries = if now.complete || now.received > from { 0 } else { tries + 1 };
                 there = now;
             }
-            Err(failure) if failure.exit == Exit::Unreachable && tries < TRIES_MAX => {
+            Err(failure) if may_pass(&failure) && tries < TRIES_MAX => {
                 tries += 1;
-                tokio::time::sleep(Duration::from_millis(200 << tries)).await;
-                there = have(api, &sha256).await?;
+                let now = look_again(api, &sha256, tries).await?;
+                // Somebody else gets on with it.
+                tries = if now.complete || now.received > from { 0 } else { tries };
+                there = now;
             }
             Err(failure) => return Err(failure),
         }
@@ -77,6 +87,13 @@ pub(crate) async fn upload(
         told(there.received, bytes);
     }
     Ok(Upload { sha256, bytes, sent })
+}
+
+/// Whether the next try may go well: nobody answered, or somebody else uploads the same file, so that a piece comes at the
+/// wrong time or begins at the wrong place.
+fn may_pass(failure: &Failure) -> bool {
+    let codes = ["input_busy", "input_offset"];
+    failure.exit == Exit::Unreachable || failure.code.as_deref().is_some_and(|code| codes.contains(&code))
 }
 
 /// SHA-256 and size of a file, read in pieces off the runtime's threads.
@@ -111,6 +128,12 @@ async fn read_piece(path: &Path, from: u64, total: u64) -> std::io::Result<Vec<u
         return Err(std::io::Error::other("it became shorter while it was uploaded"));
     }
     Ok(piece)
+}
+
+/// After a while: longer at each try.
+async fn look_again(api: &Api, sha256: &str, tries: u32) -> Result<Received, Failure> {
+    tokio::time::sleep(Duration::from_millis(200 << tries)).await;
+    have(api, sha256).await
 }
 
 /// How much of a file is there. `HEAD` answers with the number of bytes.
