@@ -80,7 +80,9 @@ async fn the_server_tells_about_itself() {
     assert_eq!(rig.call("GET", "/openapi.json", "").await.json()["openapi"], "3.1.0");
     let page = rig.call("GET", "/", "").await;
     assert!(page.text().contains("/assets/dashboard.js"), "{}", page.text());
-    assert!(page.header("content-security-policy").is_some_and(|policy| policy.contains("default-src 'none'")));
+    assert!(
+        page.header("content-security-policy").is_some_and(|policy| policy.contains("default-src 'none'"))
+    );
     assert!(rig.call("GET", "/assets/dashboard.js", "").await.text().contains("/resources"));
     assert_eq!(rig.call("GET", "/assets/dashboard.css", "").await.status, 200);
     rig.call("GET", "/assets/nothing.js", "").await.refused(404, "not_found");

@@ -18,8 +18,13 @@ impl World {
     pub(crate) async fn sweep(&self, uid: Uid) {
         let Some(machine) = self.by_uid(uid) else { return };
         let mark = place::machine_mark(self, &machine);
+        let world = self.clone();
+        let swept = tokio::task::spawn_blocking(move || {
+            world.let_starts_end();
+            sweep::kill_all(&mark, &machine.root)
+        });
         // A task that cannot be joined has panicked and said so.
-        let _ = tokio::task::spawn_blocking(move || sweep::kill_all(&mark, &machine.root)).await;
+        let _ = swept.await;
     }
 
     /// Kills every process of every machine of this world; blocks. For whoever cannot wait.

@@ -24,7 +24,7 @@ impl Running {
         let missing = || io::Error::from(io::ErrorKind::NotFound);
         let mut command = commands.command(&machine.order.program).ok_or_else(missing)?;
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = world.start_program(|| command.spawn())?;
+        let mut child = world.start_program(machine.uid, || command.spawn())?;
         // These end when every process that holds the pipe has ended, at the latest with the machine.
         if let Some(stdout) = child.stdout.take() {
             world.spawn(listen(stdout, Arc::clone(&machine.log), world.clock().clone()));

@@ -252,10 +252,21 @@ impl World {
         &self.inner.mark
     }
 
-    /// Starts a program, unless the world is over: whoever ends it finds every process there will ever be.
-    pub(crate) fn start_program<T>(&self, start: impl FnOnce() -> std::io::Result<T>) -> std::io::Result<T> {
+    /// Starts a program on a machine, unless that is to go or the world is over: whoever ends either finds every process
+    /// there will ever be.
+    pub(crate) fn start_program<T>(
+        &self,
+        uid: Uid,
+        start: impl FnOnce() -> std::io::Result<T>,
+    ) -> std::io::Result<T> {
         let open = self.inner.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if *open { start() } else { Err(std::io::Error::other("the world is over")) }
+        let runs = self.by_uid(uid).is_some_and(|machine| machine.wanted == Wanted::Running);
+        if *open && runs { start() } else { Err(std::io::Error::other("the machine is over")) }
+    }
+
+    /// Returns once no program is being started: of what was begun before, every process can be seen.
+    pub(crate) fn let_starts_end(&self) {
+        drop(self.inner.open.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// No program is started from now on.

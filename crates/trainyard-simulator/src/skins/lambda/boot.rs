@@ -116,7 +116,7 @@ async fn first_boot(world: &World, machine: &Machine, init: &CloudInit) {
     let started = world.commands(machine).and_then(|commands| {
         let mut command = commands.command(&program).ok_or(io::ErrorKind::NotFound)?;
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        world.start_program(|| command.spawn())
+        world.start_program(machine.uid, || command.spawn())
     });
     let mut child = match started {
         Ok(child) => child,

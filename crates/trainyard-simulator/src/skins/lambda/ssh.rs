@@ -127,7 +127,7 @@ impl Login {
         let started = self.world.commands(&self.machine).ok().and_then(|commands| {
             let mut command = commands.command(program)?;
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-            self.world.start_program(|| command.spawn()).ok()
+            self.world.start_program(self.machine.uid, || command.spawn()).ok()
         });
         let Some(mut child) = started else { return session.channel_failure(channel) };
         session.channel_success(channel)?;
