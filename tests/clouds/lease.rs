@@ -185,7 +185,9 @@ fn bound(yard: &Yard, id: &str, machine: &Machine) -> DateTime<Utc> {
     let lived = (yard.world().now() - machine.placed_at).num_milliseconds() as f64 / 1000.0;
     let per_hour = machine.price_per_hour.plus(machine.disk_per_hour).to_string();
     let per_hour: f64 = per_hour.parse().expect("a price");
-    let most = format!("{:.9}", per_hour * (lived + 30.0) / 3600.0);
+    // Where traffic is charged, ten gigabytes of it are reckoned with.
+    let per_gb: f64 = machine.offer.traffic_per_gb.to_string().parse().expect("a price");
+    let most = format!("{:.9}", per_hour * (lived + 30.0) / 3600.0 + 10.0 * per_gb);
     let call = yard.http.call("PATCH", &format!("{JOBS}/{id}"));
     call.json(&json!({"limits": {"max_cost_usd": most}})).send().ok(200);
     let file = machine.root.join("home/trainyard").join(&machine.name).join("run/machine-ends");
