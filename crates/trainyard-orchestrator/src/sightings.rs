@@ -22,6 +22,8 @@ use crate::release;
 const LISTINGS_KEPT: usize = 4;
 /// How long one look that wants the next listing soon keeps the quick pace.
 const HURRY: Duration = Duration::from_secs(5);
+/// A clock that is off by more than this since the listing before was set, or stood still while the machine slept.
+const JUMP_MIN: Duration = Duration::from_secs(5);
 /// Entries of the ledger that are looked at for one provider.
 pub(crate) const OPEN_ENTRIES: usize = 10_000;
 
@@ -52,6 +54,10 @@ struct State {
     /// Jobs that are to be looked at after the next listing.
     waiting: HashSet<JobId>,
     quick_until: Option<Instant>,
+    /// Our clock, and the time that cannot be set, at the listing before.
+    clock: Option<(Timestamp, Instant)>,
+    /// Until then absence proves nothing: our clock jumped, and what was ordered before may seem older than it is.
+    doubtful_until: Option<Instant>,
 }
 
 /// One good listing.
@@ -110,7 +116,21 @@ impl Sightings {
         after: Timestamp,
         readings: usize,
     ) -> Option<Proof> {
+        self.absent_at(Instant::now(), order, id, after, readings)
+    }
+
+    fn absent_at(
+        &self,
+        now: Instant,
+        order: &OrderName,
+        id: Option<&ProviderJobId>,
+        after: Timestamp,
+        readings: usize,
+    ) -> Option<Proof> {
         let state = lock(&self.state);
+        if state.doubtful_until.is_some_and(|until| until > now) {
+            return None;
+        }
         let absent = |listing: &&Arc<Listing>| listing.began >= after && !listing.shows(order, id);
         let streak: Vec<&Arc<Listing>> = state.good.iter().take_while(absent).take(readings.max(1)).collect();
         if streak.len() < readings.max(1) {
@@ -173,6 +193,19 @@ impl Sightings {
             last.all(|listing| listing.shows(&machine.order, Some(&machine.id)))
         };
         Some(newest.machines.values().flatten().filter(steady).cloned().collect())
+    }
+
+    /// Notes the time of a listing that begins. Where our clock jumped since the one before, the readings before it are
+    /// dropped, and for `settle` absence proves nothing.
+    fn note_clock(&self, began: Timestamp, now: Instant, settle: Duration) {
+        let mut state = lock(&self.state);
+        let Some((before, then)) = state.clock.replace((began, now)) else { return };
+        let passed = chrono::TimeDelta::from_std(now - then).unwrap_or(chrono::TimeDelta::MAX);
+        let off = ((began - before) - passed).abs().to_std().unwrap_or_default();
+        if off > JUMP_MIN {
+            state.good.clear();
+            state.doubtful_until = Some(now + settle);
+        }
     }
 
     /// Takes a good listing.
@@ -275,6 +308,7 @@ pub(crate) async fn watch_machines(core: Arc<Core>, name: ProviderName) {
 async fn list(core: &Arc<Core>, name: &ProviderName) -> bool {
     let Some(provider) = core.providers.get(name) else { return false };
     let began = core.clock.now();
+    provider.sightings.note_clock(began, Instant::now(), provider.settle());
     let listed = tokio::select! {
         listed = provider.connector.list_owned(core.installation.id()) => listed,
         () = core.closed() => return false,

@@ -154,9 +154,9 @@ pub(super) async fn give_back(
     };
     let mut draft = Draft::of(&stored, core.clock.now());
     if !removed.is_gone() {
-        // Noted once: what proves it gone is read after this moment.
+        // Noted once: what proves it gone is read after this moment. One to come is of a clock that was set back.
         let noted = core.machine_of(&stored.job, rental.attempt).await?;
-        if noted.is_some_and(|machine| machine.release_asked_at.is_none()) {
+        if noted.is_some_and(|machine| machine.release_asked_at.is_none_or(|at| at > draft.now)) {
             released(core, &mut draft, rental.attempt, &removed).await?;
             draft.commit(core).await?;
         }
@@ -267,7 +267,7 @@ async fn released(
     removed: &Removed,
 ) -> Result<(), Error> {
     let Some(machine) = core.machine_of(&draft.job, attempt).await? else { return Ok(()) };
-    let asked = machine.release_asked_at.or(Some(draft.now));
+    let asked = machine.release_asked_at.filter(|at| *at <= draft.now).or(Some(draft.now));
     match removed {
         Removed::Underway => draft.machine(Machine { release_asked_at: asked, ..machine }),
         Removed::Gone { proof, billed_until } => {

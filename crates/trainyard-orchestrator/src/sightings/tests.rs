@@ -87,3 +87,29 @@ fn a_provider_that_stopped_answering_is_not_fresh() {
     sightings.fail(Reason::new("provider_unauthorized", "the key was refused"));
     assert_eq!(sightings.trouble().map(|reason| reason.code), Some("provider_unauthorized".to_owned()));
 }
+
+#[test]
+fn a_clock_that_jumps_makes_no_machine_old_enough_to_be_missed() {
+    let (sightings, settle) = (Sightings::default(), Duration::from_secs(60));
+    let begin = Instant::now();
+    let truly = |seconds| begin + Duration::from_secs(seconds);
+    let list = |ours, true_seconds| {
+        sightings.note_clock(at(ours), truly(true_seconds), settle);
+        listed(&sightings, ours, vec![]);
+    };
+    // Ordered at 10, it shows within a minute.
+    let lost = |seconds| sightings.absent_at(truly(seconds), &order(1), None, at(70), 2).is_some();
+    list(9, 9);
+    list(10, 10);
+    for second in 11..=13 {
+        list(3600 + second, second.unsigned_abs());
+    }
+    assert!(!lost(13), "only our clock says that an hour has passed");
+    list(3672, 72);
+    assert!(lost(72), "it had its minute");
+    // Set back: what was read in the hour to come proves nothing of now.
+    list(75, 75);
+    assert!(!lost(136), "one reading is not two");
+    list(136, 136);
+    assert!(lost(136));
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use trainyard_connector::Connector;
 use trainyard_domain::{EventBody, Job, JobId, JobSpec, Machine, Seq, StateName};
-use trainyard_orchestrator::{Installation, Orchestrator, Parts, Policy, SystemClock};
+use trainyard_orchestrator::{Clock, Installation, Orchestrator, Parts, Policy, SystemClock};
 use trainyard_storage::{DiskArtifacts, DiskCheckpoints, InputFiles, LogFiles, SqliteOptions, SqliteStorage};
 
 use crate::cloud::Cloud;
@@ -40,6 +40,10 @@ pub(crate) async fn rig(clouds: &[&Cloud]) -> Rig {
 }
 
 pub(crate) async fn rig_with(clouds: &[&Cloud], policy: Policy) -> Rig {
+    rig_at(clouds, policy, Arc::new(SystemClock)).await
+}
+
+pub(crate) async fn rig_at(clouds: &[&Cloud], policy: Policy, clock: Arc<dyn Clock>) -> Rig {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
     let orchestrator = Orchestrator::start(Parts {
@@ -53,7 +57,7 @@ pub(crate) async fn rig_with(clouds: &[&Cloud], policy: Policy) -> Rig {
         unconfigured: vec![("elsewhere".to_owned(), "set ELSEWHERE_API_KEY".to_owned())],
         allowed_paths: Vec::new(),
         policy,
-        clock: Arc::new(SystemClock),
+        clock,
     })
     .unwrap();
     Rig { orchestrator, _directory: directory }
