@@ -111,3 +111,57 @@ impl Machine {
         (until - from).num_seconds().max(0).unsigned_abs()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Bill, Machine};
+    use crate::{Money, Timestamp};
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    fn money(text: &str) -> Money {
+        text.parse().unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// A dollar a minute, from the last five minutes of a year on.
+    fn machine() -> Machine {
+        let text = r#"{"order": "ty-abcdefgh-01hqzzzzzzzzzzzzzzzzzzzzzz", "provider": "runpod", "provider_job_id": "pod_1",
+            "attempts": [["m", 1]], "price_per_hour": "60", "ordered_at": "2025-12-31T23:54:00Z",
+            "placed_at": "2025-12-31T23:55:00Z", "release_asked_at": null, "gone_at": null, "gone_proof": null}"#;
+        serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    #[test]
+    fn a_month_pays_for_its_own_minutes() {
+        let (year, now) = (at("2026-01-01T00:00:00Z"), at("2026-01-01T00:10:00Z"));
+        assert_eq!((machine().cost(now), machine().cost_since(year, now)), (money("15"), money("10")));
+        assert_eq!(machine().cost_since(at("2026-02-01T00:00:00Z"), now), Money::ZERO);
+        let up = Machine { billed_from: Some(at("2026-01-01T00:04:00Z")), ..machine() };
+        assert_eq!((up.cost(now), up.cost_since(year, now)), (money("6"), money("6")));
+        let gone =
+            Machine { gone_at: Some(now), billed_until: Some(at("2026-01-01T00:05:00Z")), ..machine() };
+        let later = at("2026-01-20T00:00:00Z");
+        assert_eq!((gone.cost(later), gone.cost_since(year, later)), (money("10"), money("5")));
+        let bill = |settled| Some(Bill { amount: money("12"), read_at: later, readings: 1, settled });
+        let settled = Machine { bill: bill(true), ..gone.clone() };
+        assert_eq!((settled.cost(later), settled.cost_since(year, later)), (money("12"), money("6")));
+        assert_eq!(
+            (settled.accrued(later), Machine { bill: bill(false), ..gone }.cost(later)),
+            (money("10"), money("10"))
+        );
+    }
+
+    #[test]
+    fn what_is_set_aside_counts_until_the_machine_is_gone() {
+        let (year, now) = (at("2026-01-01T00:00:00Z"), at("2026-01-01T00:10:00Z"));
+        let aside = |reserved: &str| Machine { reserved: Some(money(reserved)), ..machine() };
+        assert_eq!(aside("40").committed(year, now), money("40"));
+        assert_eq!(aside("4").committed(year, now), money("10"), "it costs more than was thought");
+        let gone = Machine { gone_at: Some(now), ..aside("40") };
+        assert_eq!(gone.committed(year, now), money("10"), "the rest is free again");
+        let ordered = Machine { placed_at: None, ..aside("40") };
+        assert_eq!(ordered.committed(year, now), money("40"), "before the order is answered too");
+    }
+}

@@ -14,7 +14,7 @@ const element = (name, text, kind) => {
   if (kind) made.className = kind;
   return made;
 };
-const dollars = (amount) => `$${amount.toFixed(amount < 1 ? 4 : 2)}`;
+const dollars = (amount) => `$${amount < 1 ? amount.toFixed(4).replace(/(\.\d\d)00$/, "$1") : amount.toFixed(2)}`;
 const amount = (cost) => (cost === null || cost === undefined ? 0 : Number(cost.amount));
 const when = (text) => (text ? new Date(text).toLocaleString() : "");
 

@@ -2,6 +2,7 @@
 //! will. Read from the ledger every few seconds while something is rented; whoever sets money aside reads it anew.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use chrono::TimeDelta;
@@ -25,6 +26,8 @@ const LOOKED_BACK: TimeDelta = TimeDelta::days(3);
 #[derive(Debug, Default)]
 pub(crate) struct Books {
     page: Mutex<Arc<Vec<Machine>>>,
+    /// Whether it was read since the start.
+    was_read: AtomicBool,
     /// Only one at a time sets money aside.
     pub(super) one: Arc<tokio::sync::Mutex<()>>,
     strays: Mutex<HashMap<(OrderName, ProviderJobId), Stray>>,
@@ -50,6 +53,7 @@ impl Books {
         let since = Month::of(now).begins().min(now - LOOKED_BACK);
         let page = Arc::new(core.storage.machines_since(since, ENTRIES_MAX).await?);
         *lock(&self.page) = page.clone();
+        self.was_read.store(true, Ordering::Relaxed);
         Ok(page)
     }
 }
@@ -88,7 +92,8 @@ pub(crate) async fn keep_books(core: Arc<Core>) {
 async fn round(core: &Arc<Core>) -> Result<(), Error> {
     let listed = listed(core);
     let quiet = |entry: &Machine| !entry.may_be_billed() && !settle::is_due(core, entry);
-    let idle = listed.is_empty() && core.books.page().iter().all(quiet);
+    let was_read = core.books.was_read.load(Ordering::Relaxed);
+    let idle = was_read && listed.is_empty() && core.books.page().iter().all(quiet);
     if idle && core.storage.machines(true, 1).await?.is_empty() {
         note(core, &[]);
         return Ok(());

@@ -28,7 +28,7 @@ pub(super) fn is_due(core: &Core, entry: &Machine) -> bool {
     since >= core.policy.bill_after * *times
 }
 
-/// Reads it and notes it. One that is not below what the time alone cost is the last word.
+/// Reads it and notes it. One that is not below what the time alone cost is the last word, and one that was read twice.
 pub(super) async fn settle(core: &Arc<Core>, entry: &Machine) -> Result<(), Error> {
     let (Some(provider), Some(id)) = (core.providers.get(&entry.provider), &entry.provider_job_id) else {
         return Ok(());
@@ -51,9 +51,11 @@ pub(super) async fn settle(core: &Arc<Core>, entry: &Machine) -> Result<(), Erro
     let unit = unit.per_hour_for(provider.connector.info().capabilities.billing.unit_s);
     let amount = told.unwrap_or_default();
     let enough = told.is_some() && amount.plus(unit) >= accrued;
+    // Books that said the same before are closed, though our own clock counted some seconds more.
+    let same = entry.bill.is_some_and(|before| before.amount == amount && amount > Money::ZERO);
     let last = readings as usize >= READINGS.len();
     // Without any word of the vendor's the time is all there is.
-    let settled = enough || (last && told.is_some());
+    let settled = enough || same || (last && told.is_some());
     let mut draft = Draft::of(&stored, now);
     if settled {
         if let [(_, only)] = entry.attempts.as_slice() {

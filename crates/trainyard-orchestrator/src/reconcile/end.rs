@@ -93,6 +93,10 @@ pub(super) async fn finish(
         Outcome::Failed { reason, exit } => (Fact::Failed { at }, exit, Some(reason)),
     };
     note_end(&mut draft, exit, reason.as_ref());
+    if reason.as_ref().is_some_and(|reason| reason.code == "budget_exceeded") {
+        // Also where the machine's agent came before us.
+        money::tell_over(core, &mut draft);
+    }
     draft.apply(&fact)?;
     announce(&mut draft, reason);
     if let (Some(rental), Some(removed)) = (&rental, removed) {
