@@ -4,10 +4,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use trainyard_domain::{Money, StateName};
 
+use crate::oracle::Verdict;
 use crate::process::{At, What};
 use crate::run::{Settings, run};
-use crate::scenario::{Act, LifeScript, Scenario, Script, Then};
+use crate::scenario::{Act, LifeScript, Scenario, Script, Then, dollars};
 use crate::world::{Fate, Faults, LOCAL, Plan};
 
 /// Calls of one scenario at most: more would be a loop.
@@ -24,28 +26,40 @@ pub struct Story {
     pub code: i32,
     /// What becomes of its machines.
     pub fates: Vec<Fate>,
+    /// Steps of its training, two seconds each.
+    pub steps: u64,
     /// `limits.max_duration_s`.
     pub max_duration_s: u64,
+    /// `limits.max_cost_usd`.
+    pub max_cost: Option<Money>,
+    /// How the job ends where nothing crashes; none where that hangs on a moment.
+    pub ends: Option<StateName>,
     /// Only where trainings can be paused.
     pub only_local: bool,
 }
 
 /// The stories of one provider, each met from its first call to its last.
 pub fn stories(provider: &str) -> Vec<Story> {
-    let boots = Fate { boots_in: Some(Duration::from_secs(10)), ..Fate::default() };
+    // On this machine nothing boots.
+    let boot = if provider == LOCAL { 0 } else { 10_000 };
+    let boots = Fate { boots_in: Some(Duration::from_millis(boot)), ..Fate::default() };
     let story = |name| Story {
         name,
         acts: Vec::new(),
         code: 0,
         fates: vec![boots; 3],
+        steps: 4,
         max_duration_s: 14_400,
+        max_cost: None,
+        ends: Some(StateName::Completed),
         only_local: false,
     };
     let second = Duration::from_secs;
-    let cancelled =
-        |name, millis| Story { acts: vec![(Duration::from_millis(millis), Act::Cancel)], ..story(name) };
-    // On this machine nothing boots.
-    let boot = if provider == LOCAL { 0 } else { 10_000 };
+    let (stopped, failed) = (Some(StateName::Stopped), Some(StateName::Failed));
+    let cancelled = |name, millis| {
+        let acts = vec![(Duration::from_millis(millis), Act::Cancel)];
+        Story { acts, ends: stopped, ..story(name) }
+    };
     let lost = |fate| Story { fates: vec![fate, boots, boots], ..story("") };
     let mut all = vec![
         story("happy path"),
@@ -53,13 +67,20 @@ pub fn stories(provider: &str) -> Vec<Story> {
         cancelled("cancelled while it boots", boot / 2 + 60),
         cancelled("cancelled while it prepares", boot + 1500),
         cancelled("cancelled while it trains", boot + 6000),
-        cancelled("cancelled while its files come home", boot + 11_100),
-        cancelled("cancelled when it has ended", boot + 15_000),
-        Story { code: 1, ..story("failure") },
+        Story { ends: None, ..cancelled("cancelled while its files come home", boot + 13_300) },
+        Story { ends: Some(StateName::Completed), ..cancelled("cancelled when it has ended", boot + 30_000) },
+        Story { code: 1, ends: failed, ..story("failure") },
         Story { name: "machine taken away", ..lost(Fate { gone_after: Some(second(16)), ..boots }) },
         Story { name: "agent lost", ..lost(Fate { mute_after: Some(second(16)), ..boots }) },
         Story { name: "machine never up", ..lost(Fate { never_up: true, ..boots }) },
-        Story { max_duration_s: 4, ..story("deadline") },
+        Story { max_duration_s: 4, ends: failed, ..story("deadline") },
+        Story {
+            steps: 12,
+            max_duration_s: 25,
+            max_cost: dollars(4),
+            ends: failed,
+            ..story("budget used up")
+        },
         Story {
             acts: vec![(second(6), Act::Pause), (second(30), Act::Resume)],
             only_local: true,
@@ -67,11 +88,14 @@ pub fn stories(provider: &str) -> Vec<Story> {
         },
         Story {
             acts: vec![(second(6), Act::Pause), (second(30), Act::Cancel)],
+            ends: stopped,
             only_local: true,
             ..story("cancelled while it is paused")
         },
     ];
     all.retain(|story| !story.only_local || provider == LOCAL);
+    // What is free uses up no budget.
+    all.retain(|story| story.max_cost.is_none() || provider != LOCAL);
     all
 }
 
@@ -79,7 +103,7 @@ impl Story {
     /// The scenario of one crash point.
     pub fn at(&self, provider: &'static str, at: Option<At>) -> Scenario {
         let plan = Plan {
-            steps: 4,
+            steps: self.steps,
             step: Duration::from_secs(2),
             code: self.code,
             prepares: Duration::from_secs(3),
@@ -96,6 +120,7 @@ impl Story {
             wait: Duration::from_secs(10),
             max_attempts: 3,
             max_duration_s: self.max_duration_s,
+            max_cost: self.max_cost,
             wait_for_capacity_s: 0,
             acts: self.acts.clone(),
         };
@@ -127,6 +152,9 @@ impl Story {
             format!("{} at {provider}, {at:?}:\n  {}", self.name, wrong.join("\n  "))
         };
         let whole = run(&self.at(provider, None), settings).map_err(|wrong| told(None, wrong))?;
+        if self.ends.is_some() && ended(&whole) != self.ends {
+            return Err(told(None, vec![format!("it ends as {whole:?}, and not {:?}", self.ends)]));
+        }
         let calls = whole.first_calls.min(CALLS_MAX);
         let mut met = 0;
         for call in (1..=calls).filter(|call| call % stride == offset % stride) {
@@ -137,5 +165,15 @@ impl Story {
             }
         }
         Ok((calls * 3, met))
+    }
+}
+
+/// How the one job of a story ended.
+fn ended(verdict: &Verdict) -> Option<StateName> {
+    match (verdict.completed, verdict.failed, verdict.stopped) {
+        (1, 0, 0) => Some(StateName::Completed),
+        (0, 1, 0) => Some(StateName::Failed),
+        (0, 0, 1) => Some(StateName::Stopped),
+        _ => None,
     }
 }

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use tokio::time::Instant;
-use trainyard_domain::{EventBody, JobId, NotificationKind, OrderName, StateName};
+use trainyard_domain::{EventBody, JobId, Money, NotificationKind, OrderName, StateName};
 
 use crate::memory::{Row, locked};
 use crate::run::{Ended, Told};
-use crate::world::{Machine, digest};
+use crate::world::{Faults, Machine, digest};
 
 /// Figures of a scenario that was in order.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -66,6 +66,7 @@ pub fn judge(ended: &Ended) -> Result<Verdict, Vec<String>> {
         wrong.extend(artifact(ended, row).into_iter().map(|what| format!("{id}: {what}")));
     }
     wrong.extend(doubled(ended));
+    wrong.extend(overspent(ended));
     if !wrong.is_empty() && ended.scenario.overlaps() {
         wrong.push("(two processes worked at the same time)".to_owned());
     }
@@ -261,6 +262,35 @@ fn wanted_together(one: &Machine, other: &Machine) -> bool {
     let end = |machine: &Machine| [machine.asked_to_go, machine.gone].into_iter().flatten().min();
     let before = |end: Option<Instant>, born: Instant| end.is_some_and(|end| end <= born);
     !before(end(one), other.born) && !before(end(other), one.born)
+}
+
+/// Where nothing but the process fails, no job costs more than it may and what passes in the seconds that the process is
+/// away: until its machines are asked to go.
+fn overspent(ended: &Ended) -> Vec<String> {
+    const AWAY_S: f64 = 10.0;
+    let faultless = Faults { call_ms: ended.scenario.faults.call_ms, ..Faults::default() };
+    if ended.scenario.faults != faultless || ended.scenario.fates.is_empty() {
+        return Vec::new();
+    }
+    let Some(most) = ended.scenario.jobs.first().and_then(|script| script.max_cost) else {
+        return Vec::new();
+    };
+    let number = |money: Money| money.to_string().parse::<f64>().unwrap_or(f64::MAX);
+    let (spent, dearest) = ended.world.with(|state| {
+        let cost = |machine: &Machine| {
+            let end = [machine.asked_to_go, machine.gone, machine.ends].into_iter().flatten().min();
+            let billed = end.map_or(0.0, |end| end.saturating_duration_since(machine.born).as_secs_f64());
+            number(machine.price) * billed / 3600.0
+        };
+        let dearest = state.machines.iter().map(|machine| number(machine.price)).fold(0.0, f64::max);
+        // A second machine that a vendor made of one order is the sweep's to find.
+        let ours = state.machines.iter().filter(|machine| !machine.twin);
+        (ours.map(cost).sum::<f64>(), dearest)
+    });
+    match spent > number(most) + dearest * AWAY_S / 3600.0 {
+        true => vec![format!("it cost {spent:.5} and may cost {most}")],
+        false => Vec::new(),
+    }
 }
 
 fn figures(ended: &Ended, rows: &BTreeMap<JobId, Row>) -> Verdict {

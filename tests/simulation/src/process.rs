@@ -161,6 +161,7 @@ impl Process {
             (most > 0).then(|| state.dice.millis(0, most))
         });
         if let Some(takes) = takes {
+            // waits: in simulated time, which jumps
             tokio::time::sleep(takes).await;
         }
     }

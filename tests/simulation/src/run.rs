@@ -227,8 +227,10 @@ impl Stage {
                     process.set(Life::Stalls);
                     old.push(process.clone());
                     tokio::spawn(async move {
+                        // waits: in simulated time, which jumps
                         sleep(stalled).await;
                         process.set(Life::Runs);
+                        // waits: in simulated time, which jumps
                         sleep(beside).await;
                         process.set(Life::Dead);
                     });
@@ -247,6 +249,7 @@ impl Stage {
     /// Resolves when users want nothing more and everything rests: then nothing is waited for.
     async fn is_done(&self) {
         loop {
+            // waits: in simulated time, which jumps
             sleep(LOOK_EVERY).await;
             let asked = !locked(&self.disk).jobs.is_empty();
             if asked && self.users_left.load(Ordering::Relaxed) == 0 && self.rests() {
@@ -300,6 +303,7 @@ impl Stage {
             if self.rests() {
                 return true;
             }
+            // waits: in simulated time, which jumps
             sleep(LOOK_EVERY).await;
         }
         false
@@ -353,6 +357,7 @@ impl Stage {
         if !self.create(&id, &script).await {
             return;
         }
+        // waits: in simulated time, which jumps
         sleep(script.submitted_after).await;
         let acts = async {
             let began = Instant::now();
@@ -381,6 +386,7 @@ impl Stage {
                 self.tell(id, |told| told.created = true);
                 return true;
             }
+            // waits: in simulated time, which jumps
             sleep(Duration::from_secs(5)).await;
         }
         false
@@ -406,6 +412,7 @@ impl Stage {
                 }
                 None => {}
             }
+            // waits: in simulated time, which jumps
             sleep(Duration::from_secs(3)).await;
         }
     }
@@ -445,5 +452,7 @@ fn spec(script: &Script) -> JobSpec {
     spec.retry.max_attempts = script.max_attempts;
     spec.retry.wait_for_capacity_s = script.wait_for_capacity_s;
     spec.limits.max_duration_s = script.max_duration_s;
+    spec.limits.max_cost_usd = script.max_cost;
+    spec.limits.grace_period_s = 2;
     spec
 }

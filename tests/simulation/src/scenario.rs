@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use trainyard_domain::Money;
 
 use crate::dice::Dice;
 use crate::process::{At, What};
@@ -48,6 +49,8 @@ pub struct Script {
     pub max_attempts: u32,
     /// `limits.max_duration_s`.
     pub max_duration_s: u64,
+    /// `limits.max_cost_usd`.
+    pub max_cost: Option<Money>,
     /// `retry.wait_for_capacity_s`.
     pub wait_for_capacity_s: u64,
     /// What else, and how long after the submit.
@@ -164,10 +167,16 @@ impl Script {
             wait: Duration::from_secs(dice.one_of(&[0, 10, 60]).unwrap_or(10)),
             max_attempts: dice.from_to(1, 4) as u32,
             max_duration_s: if dice.hits(150) { dice.from_to(10, 200) } else { 14_400 },
+            max_cost: if dice.hits(100) { dollars(dice.from_to(5, 60)) } else { None },
             wait_for_capacity_s: if dice.hits(200) { 600 } else { 0 },
             acts,
         }
     }
+}
+
+/// So many tenths of a cent.
+pub fn dollars(tenths_of_cents: u64) -> Option<Money> {
+    format!("0.{tenths_of_cents:03}").parse().ok()
 }
 
 impl LifeScript {

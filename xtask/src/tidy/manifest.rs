@@ -14,6 +14,10 @@ pub(crate) fn check(path: &str, text: &str) -> Vec<Finding> {
         Err(error) => return vec![Finding::error(path, 0, format!("cannot be read: {error}"))],
     };
     let Some(package) = manifest.get("package").and_then(Value::as_table) else { return Vec::new() };
+    // A package that is a workspace of its own has nothing to take from this one.
+    if manifest.contains_key("workspace") {
+        return Vec::new();
+    }
     let mut findings: Vec<Finding> =
         package_findings(package, &manifest).into_iter().map(|what| Finding::error(path, 0, what)).collect();
     let targets =

@@ -279,6 +279,6 @@ impl Workload for Agent {
 }
 
 /// The digest of bytes.
-pub(crate) fn digest(bytes: &[u8]) -> Sha256 {
+pub fn digest(bytes: &[u8]) -> Sha256 {
     Sha256::from_bytes(sha2::Sha256::digest(bytes).into())
 }

@@ -107,11 +107,13 @@ impl Cloud {
         let asked = async {
             let (world, twice) = (self.world.clone(), self.process.makes_twice());
             let done = tokio::spawn(async move {
+                // waits: in simulated time, which jumps
                 tokio::time::sleep(wait / 2).await;
                 let made = work(&world);
                 if twice {
                     work(&world);
                 }
+                // waits: in simulated time, which jumps
                 tokio::time::sleep(wait / 2).await;
                 made
             });

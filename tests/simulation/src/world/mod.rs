@@ -16,7 +16,7 @@ use trainyard_domain::{JobId, OrderName, ProviderJobId};
 use crate::clock::TrueTime;
 use crate::dice::Dice;
 use crate::memory::locked;
-pub(crate) use agent::digest;
+pub use agent::digest;
 pub use cloud::{LOCAL, SETTLE_S, VENDORS, Vendor, connectors};
 pub use faults::Faults;
 pub use machine::{Fate, Machine, Plan, Run};
@@ -125,6 +125,7 @@ impl World {
             let most = state.faults.call_ms;
             state.dice.millis(1, most.max(1)) / u32::try_from(share.max(1)).unwrap_or(1)
         });
+        // waits: in simulated time, which jumps
         tokio::time::sleep(takes).await;
     }
 }
