@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use trainyard_connector::{Connector, ConnectorError, Vacancy};
 use trainyard_domain::{AttemptNumber, Job, JobId, Machine, OrderName, ProviderName, Timestamp};
 use trainyard_storage::{DiskArtifacts, DiskCheckpoints, InputFiles, LogFiles, Storage};
@@ -34,6 +34,8 @@ pub(crate) struct Core {
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) artifacts: DiskArtifacts,
     pub(crate) checkpoints: DiskCheckpoints,
+    /// Places for copies of checkpoints.
+    pub(crate) copies: Semaphore,
     pub(crate) logs: LogFiles,
     pub(crate) inputs: InputFiles,
     pub(crate) installation: Installation,

@@ -5,6 +5,7 @@
 //! It installs no global subscriber, signal handler or TLS default, and knows no provider by name.
 
 mod bells;
+mod checkpoints;
 mod choice;
 mod clock;
 mod commands;

@@ -4,12 +4,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use trainyard_connector::{ConnectorError, Workload};
 use trainyard_domain::{Job, Rental, Timestamp};
 
 use crate::bells::lock;
+use crate::checkpoints::Resume;
 use crate::core::Core;
 
 /// The longest time between two judgements that counts as having been awake: more than the slowest pace of looks.
@@ -52,6 +54,13 @@ pub(crate) struct Link {
     /// Silence before the link was made was ours, not the agent's.
     silence: Mutex<Silence>,
     tail: Mutex<Option<JoinHandle<()>>>,
+    /// Who brings its checkpoints home.
+    keeper: Mutex<Option<JoinHandle<()>>>,
+    /// Who brings the last one home.
+    last: Mutex<Option<(Instant, JoinHandle<()>)>>,
+    checkpoint_told: Arc<Notify>,
+    /// What the attempt continues from, once that was found out: that reads every byte of it.
+    resume: Mutex<Option<Resume>>,
     /// The `max_duration_s` that the agent knows; none: not told by this process.
     told_limit: Mutex<Option<u64>>,
     /// When the machine's money is used up, as the agent knows it; none: not told by this process.
@@ -86,6 +95,10 @@ impl Link {
             workload,
             silence: Mutex::new(Silence::default()),
             tail: Mutex::new(None),
+            keeper: Mutex::new(None),
+            last: Mutex::new(None),
+            checkpoint_told: Arc::default(),
+            resume: Mutex::new(None),
             told_limit: Mutex::new(None),
             told_end: Mutex::new(None),
             handed_over: AtomicBool::new(false),
@@ -125,9 +138,53 @@ impl Link {
 
     /// Nobody follows the agent's events any more.
     pub(crate) fn unfollow(&self) {
-        if let Some(tail) = lock(&self.tail).take() {
-            tail.abort();
+        for task in [&self.tail, &self.keeper] {
+            if let Some(task) = lock(task).take() {
+                task.abort();
+            }
         }
+        if let Some((_, last)) = lock(&self.last).take() {
+            last.abort();
+        }
+    }
+
+    /// Makes sure that somebody brings its checkpoints home.
+    pub(crate) fn keep_checkpoints(&self, spawn: impl FnOnce() -> JoinHandle<()>) {
+        let mut keeper = lock(&self.keeper);
+        if keeper.is_none() {
+            *keeper = Some(spawn());
+        }
+    }
+
+    /// The agent told of a new checkpoint.
+    pub(crate) fn tell_checkpoint(&self) {
+        self.checkpoint_told.notify_one();
+    }
+
+    /// Rung when the agent told of one.
+    pub(crate) fn checkpoints_told(&self) -> Arc<Notify> {
+        self.checkpoint_told.clone()
+    }
+
+    /// Makes sure that somebody brings the last checkpoint home, and nobody another one. Says whether that is
+    /// over, or has taken longer than `within`.
+    pub(crate) fn last_checkpoint(&self, within: Duration, spawn: impl FnOnce() -> JoinHandle<()>) -> bool {
+        if let Some(keeper) = lock(&self.keeper).as_ref() {
+            keeper.abort();
+        }
+        let mut last = lock(&self.last);
+        let (since, task) = last.get_or_insert_with(|| (Instant::now(), spawn()));
+        task.is_finished() || since.elapsed() > within
+    }
+
+    /// What the attempt continues from, where that is known.
+    pub(crate) fn resume(&self) -> Option<Resume> {
+        lock(&self.resume).clone()
+    }
+
+    /// Notes what the attempt continues from.
+    pub(crate) fn set_resume(&self, resume: Resume) {
+        *lock(&self.resume) = Some(resume);
     }
 
     /// Whether everything is on the machine, as far as this process knows.

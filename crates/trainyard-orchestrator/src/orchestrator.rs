@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use trainyard_connector::Connector;
 use trainyard_domain::{InstallationId, Timestamp};
@@ -73,6 +73,7 @@ impl Orchestrator {
             storage: parts.storage,
             artifacts: parts.artifacts,
             checkpoints: parts.checkpoints,
+            copies: Semaphore::new(parts.policy.checkpoint_copies_max.max(1)),
             logs: parts.logs,
             inputs: parts.inputs,
             installation: parts.installation,

@@ -31,6 +31,10 @@ pub struct Policy {
     pub artifact_chunk_bytes: u64,
     /// Largest artifact, all files together.
     pub artifact_bytes_max: u64,
+    /// Checkpoints that are brought home at the same time.
+    pub checkpoint_copies_max: usize,
+    /// How long the machine of a training that failed, or was paused with a checkpoint, is kept for its last checkpoint.
+    pub checkpoint_last_within: Duration,
     /// Largest input.
     pub input_bytes_max: u64,
     /// A job's log ends, saying so, once it has this many bytes; it may pass them by one batch of an agent's events.
@@ -121,6 +125,8 @@ impl Default for Policy {
             artifact_tries_max: 3,
             artifact_chunk_bytes: 2 << 20,
             artifact_bytes_max: 512 << 30,
+            checkpoint_copies_max: 4,
+            checkpoint_last_within: Duration::from_secs(120),
             input_bytes_max: 64 << 30,
             log_bytes_max: 1 << 30,
             reader_lag_events_max: 100_000,

@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use trainyard_connector::{AgentEvent, AgentEventBody, ErrorKind as Kind, EventBatch};
-use trainyard_domain::{AttemptNumber, EventBody, JobId, LogSpan, Progress};
+use trainyard_domain::{AttemptNumber, EventBody, JobId, LogSpan, MetricPoint, Progress};
 use trainyard_storage::{Telemetry, TelemetryItem};
 
 use crate::core::Core;
@@ -77,6 +77,11 @@ async fn follow_once(
         return Ok(Followed::Ended);
     };
     let mut quarter = 0;
+    // What earlier attempts trained already is marked where it is trained again.
+    let highest = match attempt == AttemptNumber::FIRST {
+        true => None,
+        false => core.storage.highest_step(id, attempt).await?,
+    };
     loop {
         let (wait, gather) = (core.policy.events_wait, gather(core, id));
         let mut batch = tokio::select! {
@@ -95,12 +100,15 @@ async fn follow_once(
         let passed = batch.events.iter().filter_map(quarters).max().unwrap_or(0);
         let notable = passed > quarter || batch.events.iter().any(|event| event.body.is_urgent());
         quarter = quarter.max(passed);
+        if batch.events.iter().any(|event| matches!(event.body, AgentEventBody::Checkpoint(_))) {
+            link.tell_checkpoint();
+        }
         let full = log_end >= core.policy.log_bytes_max;
         if full {
             batch.events.retain(|event| !matches!(event.body, AgentEventBody::Log(_)));
         }
         let mut grown = fetch_logs(core, id, link, &batch, log_end).await?;
-        let mut items = items(batch, log_end);
+        let mut items = items(batch, log_end, highest);
         if !full && grown >= core.policy.log_bytes_max {
             grown += end_log(core, id, &mut items, grown).await?;
         }
@@ -203,11 +211,14 @@ async fn fetch_logs(
 }
 
 /// What of a batch is telemetry, in its order; the log spans as they lie in the job's own log.
-fn items(batch: EventBatch, mut log_end: u64) -> Vec<TelemetryItem> {
+fn items(batch: EventBatch, mut log_end: u64, highest: Option<u64>) -> Vec<TelemetryItem> {
     let mut items = Vec::with_capacity(batch.events.len());
     for AgentEvent { at, body, .. } in batch.events {
         let body = match body {
-            AgentEventBody::Metrics(point) => EventBody::Metrics(point),
+            AgentEventBody::Metrics(point) => {
+                let repeated = point.step.is_some_and(|step| highest.is_some_and(|highest| step <= highest));
+                EventBody::Metrics(MetricPoint { repeated, ..point })
+            }
             AgentEventBody::Progress(progress) => EventBody::Progress(progress),
             AgentEventBody::Log(span) => {
                 let offset = log_end;

@@ -58,6 +58,18 @@ pub struct Attempt {
     /// secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<String>,
+    /// The checkpoint that it was handed to continue from; none where it began anew, or its machine kept one by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumed_from: Option<Resumed>,
+}
+
+/// A checkpoint that an attempt continued from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resumed {
+    /// Its name in the checkpoint directory.
+    pub checkpoint: String,
+    /// The step it was written at, where that is known.
+    pub step: Option<u64>,
 }
 
 /// What was ordered: an offer in the words of the history.

@@ -55,6 +55,9 @@ fn is_zero(number: &u32) -> bool {
 pub struct Origin {
     /// The job it was cloned from.
     pub job_id: JobId,
+    /// It starts from that job's last checkpoint.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub from_checkpoint: bool,
 }
 
 /// A stored job that cannot have come about; it is not loaded.
@@ -140,6 +143,13 @@ impl JobBody {
                 });
             }
             Fact::Paused => self.paused_since = Some(now),
+            Fact::Parked => {
+                self.paused_since.get_or_insert(now);
+                if let Some(last) = self.attempts.last().map(|a| a.number) {
+                    self.end_attempt(last, now);
+                }
+                self.set_phase(None, now);
+            }
             Fact::Resumed => self.end_pause(now),
             Fact::Lost { attempt } => {
                 self.end_pause(now);

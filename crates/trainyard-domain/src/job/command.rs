@@ -15,6 +15,8 @@ pub enum Wish {
     Run,
     /// It stands still and keeps its machine.
     Pause,
+    /// It stops with a checkpoint, gives its machine back, and waits to go on from there.
+    Park,
     /// It stops, for that cause.
     Stop(StopCause),
 }
@@ -40,6 +42,8 @@ pub enum Command {
     Cancel,
     /// Hold it for a while.
     Pause,
+    /// Hold it for a while without its machine: it goes on from its last checkpoint.
+    Park,
     /// Go on.
     Resume,
     /// Forget it.
@@ -109,7 +113,7 @@ impl Job {
         match command {
             Command::Submit(provider) => self.ask_submit(provider),
             Command::Delete => self.ask_delete(),
-            Command::Cancel | Command::Pause | Command::Resume => {
+            Command::Cancel | Command::Pause | Command::Park | Command::Resume => {
                 let state = self.state().name();
                 if state.is_end() {
                     return Err(Refusal::HasEnded(state));
@@ -120,7 +124,8 @@ impl Job {
                 match (command, wish) {
                     (Command::Cancel, _) => Ok(Wish::Stop(StopCause::Cancel)),
                     (_, Wish::Stop(_)) => Err(Refusal::Stopping),
-                    (Command::Pause, _) => self.ask_pause(),
+                    (Command::Pause, _) => self.ask_pause(Wish::Pause),
+                    (Command::Park, _) => self.ask_pause(Wish::Park),
                     _ => self.ask_resume(),
                 }
             }
@@ -139,11 +144,14 @@ impl Job {
         }
     }
 
-    fn ask_pause(&self) -> Result<Wish, Refusal> {
+    fn ask_pause(&self, wanted: Wish) -> Result<Wish, Refusal> {
         let state = self.state();
         match (state, state.rental()) {
+            // Its training was told to stop, or has stopped: there is nothing that could only stand still.
+            (JobState::Running { .. }, _) if self.wish() == Wish::Park => Ok(Wish::Park),
+            (JobState::Paused { .. }, None) => Ok(Wish::Park),
             (JobState::Running { .. } | JobState::Paused { .. }, Some(rental)) if rental.can_pause => {
-                Ok(Wish::Pause)
+                Ok(wanted)
             }
             (JobState::Running { .. } | JobState::Paused { .. }, Some(_)) => Err(Refusal::CannotPause),
             // Asked before its machine was lost; whether the next one can pause is not known yet.

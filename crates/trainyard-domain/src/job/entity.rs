@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{
     Attempt, Command, CorruptJob, Exit, Fact, IllegalTransition, JobBody, JobState, OfferTaken, Origin,
-    Phase, Reason, Refusal, Wish,
+    Phase, Reason, Refusal, Resumed, Wish,
 };
 use crate::{
     ArtifactRecord, AttemptNumber, JobId, JobSpec, Limits, Money, NotificationKind, OrderName, ProviderJobId,
@@ -159,7 +159,8 @@ impl Job {
     /// The orchestrator's own wish to stop it, where the user has not asked before. A job that was never submitted,
     /// or has ended, stays as it is.
     pub fn stop_for(&mut self, cause: super::StopCause) {
-        if matches!(self.body.wish, Wish::Run | Wish::Pause) && !self.body.state.name().is_end() {
+        if matches!(self.body.wish, Wish::Run | Wish::Pause | Wish::Park) && !self.body.state.name().is_end()
+        {
             self.body.wish = Wish::Stop(cause);
         }
     }
@@ -181,7 +182,7 @@ impl Job {
         match self.body.wish {
             Wish::Run | Wish::Pause if elsewhere && !self.body.auto => return Err(self.illegal(&sent)),
             Wish::Run | Wish::Pause => self.body.state = self.body.state.apply(&sent)?,
-            Wish::Rest | Wish::Stop(_) => return Err(self.illegal(&sent)),
+            Wish::Rest | Wish::Park | Wish::Stop(_) => return Err(self.illegal(&sent)),
         }
         if elsewhere {
             self.body.provider = Some(provider.clone());
@@ -207,6 +208,7 @@ impl Job {
             round_over: false,
             log_cursor: None,
             memory: None,
+            resumed_from: None,
         });
         Ok(number)
     }
@@ -268,6 +270,11 @@ impl Job {
     /// Notes up to where the vendor's log of an attempt's machine was read.
     pub fn set_log_cursor(&mut self, attempt: AttemptNumber, cursor: Option<String>) {
         self.body.attempt_mut(attempt, |a| a.log_cursor = cursor);
+    }
+
+    /// Notes the checkpoint that an attempt was handed to continue from.
+    pub fn set_resumed(&mut self, attempt: AttemptNumber, resumed: Option<Resumed>) {
+        self.body.attempt_mut(attempt, |a| a.resumed_from = resumed);
     }
 
     /// Notes that it waits for a provider to have such a machine, from the first time on.

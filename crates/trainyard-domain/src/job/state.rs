@@ -23,10 +23,10 @@ pub enum JobState {
         /// When it first ran; later attempts do not move it.
         started_at: Timestamp,
     },
-    /// Stopped for a while, keeping its machine.
+    /// Stopped for a while, keeping its machine or, where it goes on from a checkpoint, without one.
     Paused {
         /// The machine it keeps.
-        rental: Rental,
+        rental: Option<Rental>,
         /// When it first ran.
         started_at: Timestamp,
     },
@@ -157,7 +157,7 @@ impl JobState {
         match self {
             JobState::Created { order } => order.map(|attempt| Claim::Asked { attempt }),
             JobState::Initializing(claim) | JobState::Running { claim, .. } => Some(claim.clone()),
-            JobState::Paused { rental, .. } => Some(Claim::Holding(rental.clone())),
+            JobState::Paused { rental, .. } => rental.clone().map(Claim::Holding),
             JobState::Completed(end) | JobState::Failed(end) | JobState::Stopped(end) => end.left.clone(),
         }
     }
@@ -166,8 +166,8 @@ impl JobState {
     pub fn rental(&self) -> Option<&Rental> {
         match self {
             JobState::Initializing(Claim::Holding(rental))
-            | JobState::Running { claim: Claim::Holding(rental), .. }
-            | JobState::Paused { rental, .. } => Some(rental),
+            | JobState::Running { claim: Claim::Holding(rental), .. } => Some(rental),
+            JobState::Paused { rental, .. } => rental.as_ref(),
             JobState::Completed(end) | JobState::Failed(end) | JobState::Stopped(end) => match &end.left {
                 Some(Claim::Holding(rental)) => Some(rental),
                 _ => None,

@@ -35,7 +35,9 @@ pub enum Fact {
     },
     /// The training's processes are stopped.
     Paused,
-    /// They go on.
+    /// The training was stopped to go on later from a checkpoint, and its machine was given back or lost.
+    Parked,
+    /// They go on; or the next attempt may come.
     Resumed,
     /// The machine of that attempt was lost, and nothing of it runs any more or its removal was accepted.
     Lost {
@@ -74,6 +76,7 @@ impl Fact {
             Fact::Placed(_) => "placed",
             Fact::Started { .. } => "started",
             Fact::Paused => "paused",
+            Fact::Parked => "parked",
             Fact::Resumed => "resumed",
             Fact::Lost { .. } => "lost",
             Fact::Completed { .. } => "completed",
@@ -104,7 +107,10 @@ impl JobState {
             (JobState::Created { order }, fact) => created(*order, fact),
             (JobState::Initializing(claim), fact) => initializing(claim, fact),
             (JobState::Running { claim, started_at }, fact) => running(claim, *started_at, fact),
-            (JobState::Paused { rental, started_at }, fact) => paused(rental, *started_at, fact),
+            (JobState::Paused { rental: Some(rental), started_at }, fact) => {
+                paused(rental, *started_at, fact)
+            }
+            (JobState::Paused { rental: None, started_at }, fact) => parked(*started_at, fact),
             (JobState::Completed(end), fact) => settle(end, fact).map(JobState::Completed),
             (JobState::Failed(end), fact) => settle(end, fact).map(JobState::Failed),
             (JobState::Stopped(end), fact) => settle(end, fact).map(JobState::Stopped),
@@ -153,8 +159,12 @@ fn running(claim: &Claim, started_at: Timestamp, fact: &Fact) -> Option<JobState
             Some(JobState::Running { claim: claim.clone(), started_at })
         }
         (Claim::Holding(rental), Fact::Paused) if rental.can_pause => {
-            Some(JobState::Paused { rental: rental.clone(), started_at })
+            Some(JobState::Paused { rental: Some(rental.clone()), started_at })
         }
+        (Claim::Holding(rental), Fact::Parked) if rental.can_pause => {
+            Some(JobState::Paused { rental: None, started_at })
+        }
+        (Claim::Waiting, Fact::Parked) => Some(JobState::Paused { rental: None, started_at }),
         _ => order(claim, fact).map(|claim| JobState::Running { claim, started_at }),
     }
 }
@@ -163,10 +173,20 @@ fn paused(rental: &Rental, started_at: Timestamp, fact: &Fact) -> Option<JobStat
     let claim = Claim::Holding(rental.clone());
     match fact {
         Fact::Resumed => Some(JobState::Running { claim, started_at }),
+        Fact::Parked => Some(JobState::Paused { rental: None, started_at }),
         Fact::Lost { attempt } if *attempt == rental.attempt => {
             Some(JobState::Running { claim: Claim::Waiting, started_at })
         }
         Fact::Failed { .. } | Fact::Stopped { .. } => ending(Some(&claim), fact),
+        _ => None,
+    }
+}
+
+/// Paused without a machine.
+fn parked(started_at: Timestamp, fact: &Fact) -> Option<JobState> {
+    match fact {
+        Fact::Resumed => Some(JobState::Running { claim: Claim::Waiting, started_at }),
+        Fact::Failed { .. } | Fact::Stopped { .. } => ending(None, fact),
         _ => None,
     }
 }

@@ -51,7 +51,7 @@ impl Orchestrator {
     /// Makes a new `created` job of the same specification, told where it came from.
     ///
     /// # Errors
-    /// `not_yet_available` for a clone from a checkpoint; `job_exists`.
+    /// `no_checkpoint` where it is to start from a checkpoint and none is held; `job_exists`.
     pub async fn clone_job(
         &self,
         id: &JobId,
@@ -63,19 +63,22 @@ impl Orchestrator {
             return self.job(made).await;
         }
         let stored = load(core, id).await?;
-        if from_checkpoint {
-            return Err(Error::bad_request(
-                "not_yet_available",
-                "a clone from a checkpoint is not available yet",
-            )
-            .detail("leave `from_checkpoint` out")
-            .about(id));
+        if from_checkpoint && core.checkpoints.newest_good(id).await?.is_none() {
+            return Err(Error::bad_request("no_checkpoint", "no checkpoint of the job is held")
+                .detail("clone it without `from_checkpoint`")
+                .about(id));
         }
         let new_id = new_id.unwrap_or_else(|| JobId::generate(core.clock.ulid()));
-        let origin = Origin { job_id: id.clone() };
+        let origin = Origin { job_id: id.clone(), from_checkpoint };
         let job = Job::new(new_id, stored.job.spec().as_ref().clone(), Some(origin), core.clock.now());
         let key = self.mark(job.id());
-        Ok(view(core, core.storage.create_under(&job, &[], key.as_ref()).await?))
+        let stored = core.storage.create_under(&job, &[], key.as_ref()).await?;
+        if from_checkpoint {
+            // Held for the new job too, so that the old one may be deleted; after a crash before this it is done when
+            // the new one is handed its checkpoint.
+            core.checkpoints.share(id, stored.job.id()).await?;
+        }
+        Ok(view(core, stored))
     }
 
     /// Forgets a `created` or ended job with its files; its machines stay on the ledger.

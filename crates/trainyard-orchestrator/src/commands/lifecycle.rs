@@ -24,6 +24,8 @@ pub enum PauseMode {
 
 /// How long pause and resume wait until they are true.
 const SIGNAL_ANSWER: Duration = Duration::from_secs(10);
+/// How long a pause with a checkpoint waits at most; it goes on after that.
+const PARK_ANSWER_MAX: Duration = Duration::from_secs(55);
 
 impl Orchestrator {
     /// Cancels a job and answers, within 30 s, when it is `stopped`, its processes are gone and no machine of it can
@@ -61,21 +63,19 @@ impl Orchestrator {
         }
     }
 
-    /// Pauses a running job; answers when its processes stand still.
+    /// Pauses a running job; answers when its processes stand still or, with a checkpoint, when its machine is given back.
     ///
     /// # Errors
     /// 400 where it does not run or cannot pause; 500 where it did not come true in time.
     pub async fn pause(&self, id: &JobId, mode: PauseMode) -> Result<JobView, Error> {
-        if mode == PauseMode::Checkpoint {
-            load(&self.core, id).await?;
-            return Err(Error::bad_request(
-                "not_yet_available",
-                "pause in mode `checkpoint` is not available yet",
-            )
-            .detail("use the mode `signal`")
-            .about(id));
+        match mode {
+            PauseMode::Signal => self.signal(id, &Command::Pause, StateName::Paused, SIGNAL_ANSWER).await,
+            PauseMode::Checkpoint => {
+                let grace = load(&self.core, id).await?.job.limits().grace_period_s;
+                let answer = Duration::from_secs(grace).saturating_add(SIGNAL_ANSWER).min(PARK_ANSWER_MAX);
+                self.signal(id, &Command::Park, StateName::Paused, answer).await
+            }
         }
-        self.signal(id, &Command::Pause, StateName::Paused).await
     }
 
     /// Lets a paused job go on; answers when its processes run.
@@ -83,21 +83,29 @@ impl Orchestrator {
     /// # Errors
     /// 400 where it is not paused; 500 where it did not come true in time.
     pub async fn resume(&self, id: &JobId) -> Result<JobView, Error> {
-        self.signal(id, &Command::Resume, StateName::Running).await
+        self.signal(id, &Command::Resume, StateName::Running, SIGNAL_ANSWER).await
     }
 
-    async fn signal(&self, id: &JobId, command: &Command, wanted: StateName) -> Result<JobView, Error> {
+    async fn signal(
+        &self,
+        id: &JobId,
+        command: &Command,
+        wanted: StateName,
+        answer: Duration,
+    ) -> Result<JobView, Error> {
         let core = &self.core;
         if self.done().is_none() {
             wish(core, id, command, self.mark(id)).await?;
         }
-        let there = |stored: &StoredJob| {
-            let state = stored.job.state().name();
-            state == wanted || state.is_end()
+        // One that stands still already is parked once its machine is gone.
+        let is_wanted = |stored: &StoredJob| {
+            let keeps = *command == Command::Park && stored.job.state().rental().is_some();
+            stored.job.state().name() == wanted && !keeps
         };
-        let stored = wait_until(core, id, SIGNAL_ANSWER, there).await?;
+        let there = |stored: &StoredJob| is_wanted(stored) || stored.job.state().name().is_end();
+        let stored = wait_until(core, id, answer, there).await?;
         let state = stored.job.state().name();
-        if state == wanted {
+        if is_wanted(&stored) {
             return Ok(view(core, stored));
         }
         if state.is_end() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use trainyard_domain::{
-    AttemptNumber, EventBody, Fact, IllegalTransition, Job, Machine, NewEvent, Notification,
+    AttemptNumber, EventBody, Fact, IllegalTransition, Job, JobState, Machine, NewEvent, Notification,
     NotificationKind, Phase, Status, Timestamp, Wish,
 };
 use trainyard_storage::{Commit, KeyMark, StoredJob};
@@ -145,7 +145,8 @@ impl StoredJobLite {
 
 /// Whether nothing is to be done until somebody asks: a job leaves the queue only when nothing of it is rented.
 fn is_at_rest(job: &Job) -> bool {
-    let wants_nothing = job.state().name().is_end() || job.wish() == Wish::Rest;
+    let is_parked = matches!(job.state(), JobState::Paused { rental: None, .. }) && job.wish() == Wish::Park;
+    let wants_nothing = job.state().name().is_end() || job.wish() == Wish::Rest || is_parked;
     wants_nothing && job.state().claim().is_none()
 }
 

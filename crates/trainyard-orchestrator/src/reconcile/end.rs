@@ -12,9 +12,12 @@ use trainyard_storage::StoredJob;
 
 use super::boot;
 use super::commit::{Draft, StoredJobLite};
-use super::plan::Outcome;
+use super::plan::{Outcome, PAUSED};
 use crate::core::{Core, Provider};
-use crate::{Error, money, release};
+use crate::{Error, checkpoints, money, release};
+
+/// How often it is looked whether a last checkpoint is home; its end rings too.
+const LAST_POLL: Duration = Duration::from_millis(300);
 
 /// The machine is lost: everything of it is cleared away first, then the next attempt may come.
 pub(super) async fn replace(
@@ -146,12 +149,64 @@ fn announce(draft: &mut Draft, reason: Option<Reason>) {
     }
 }
 
+/// Pauses a job without a machine: its last checkpoint comes home first, where that is to be had.
+pub(super) async fn park(
+    core: &Arc<Core>,
+    stored: StoredJob,
+    rental: Option<Rental>,
+) -> Result<Option<Duration>, Error> {
+    let mut removed = None;
+    if let Some(rental) = &rental {
+        if !checkpoints::last_is_home(core, &stored.job, rental) {
+            return Ok(Some(LAST_POLL));
+        }
+        removed = remove(core, &stored.job, rental).await?;
+        if removed.is_none() {
+            return Ok(Some(core.policy.look_every));
+        }
+    }
+    let mut draft = Draft::of(&stored, core.clock.now());
+    if let Some(rental) = &rental {
+        let message = "the job was paused with a checkpoint, and its machine given back";
+        draft.job.set_attempt_end(rental.attempt, Reason::new(PAUSED, message));
+    }
+    draft.apply(&Fact::Parked)?;
+    draft.job.set_reason(None);
+    if let (Some(rental), Some(removed)) = (&rental, &removed) {
+        released(core, &mut draft, rental.attempt, removed).await?;
+    }
+    draft.commit(core).await?;
+    core.leave(stored.job.id());
+    Ok(None)
+}
+
+/// Lets a job go on that was paused without a machine: the next attempt comes.
+pub(super) async fn unpark(core: &Arc<Core>, stored: StoredJob) -> Result<Option<Duration>, Error> {
+    let mut draft = Draft::of(&stored, core.clock.now());
+    draft.apply(&Fact::Resumed)?;
+    draft.phase(Phase::Recovering);
+    draft.commit(core).await?;
+    Ok(Some(Duration::ZERO))
+}
+
+/// Brings the last checkpoint of a failed training home, for who clones the job from it. Says whether that is over;
+/// nothing waits for it where the training was not ended by itself or by a limit.
+pub(super) fn bring_last(core: &Arc<Core>, stored: &StoredJob) -> bool {
+    let job = &stored.job;
+    let (JobState::Failed(_), Some(rental)) = (job.state(), job.state().rental()) else { return true };
+    let ended = job.attempt().is_some_and(|attempt| attempt.exit.is_some());
+    !ended || checkpoints::last_is_home(core, job, rental)
+}
+
 /// Gives back what an ended job still holds.
 pub(super) async fn give_back(
     core: &Arc<Core>,
     stored: StoredJob,
     rental: &Rental,
 ) -> Result<Option<Duration>, Error> {
+    if !bring_last(core, &stored) {
+        return Ok(Some(LAST_POLL));
+    }
     let Some(removed) = remove(core, &stored.job, rental).await? else {
         note_unneeded(core, Draft::of(&stored, core.clock.now()), rental.attempt).await?;
         return Ok(Some(core.policy.look_every));

@@ -13,6 +13,7 @@ use trainyard_domain::{Attempt, Job, Rental};
 use trainyard_storage::StoredJob;
 
 use super::plan::Seen;
+use crate::checkpoints;
 use crate::core::{Core, Provider};
 use crate::link::Link;
 use crate::tail::tail;
@@ -54,6 +55,8 @@ pub(super) async fn look(core: &Arc<Core>, stored: &StoredJob) -> Seen {
                 let (task, id, attempt) = (core.clone(), job.id().clone(), rental.attempt);
                 let weak = Arc::downgrade(&link);
                 link.follow(|| tokio::spawn(tail(task, id, attempt, weak)));
+                let (task, id, weak) = (core.clone(), job.id().clone(), Arc::downgrade(&link));
+                link.keep_checkpoints(|| tokio::spawn(checkpoints::keep(task, id, attempt, weak)));
             }
             Seen::Says { state, told }
         }

@@ -131,6 +131,8 @@ async fn perform(core: &Arc<Core>, stored: StoredJob, step: Step) -> Result<Opti
         Step::Stop { rental, grace } => train::stop(core, &stored, &rental, grace).await,
         Step::Pause(rental) => train::pause(core, stored, &rental).await,
         Step::Resume(rental) => train::resume(core, stored, &rental).await,
+        Step::Park(rental) => end::park(core, stored, rental).await,
+        Step::Unpark => end::unpark(core, stored).await,
         Step::Collect { rental, exit } => {
             // A short training may have passed them all since the last look.
             if train::tell_milestones(core, &stored).await? {
@@ -142,7 +144,10 @@ async fn perform(core: &Arc<Core>, stored: StoredJob, step: Step) -> Result<Opti
         Step::Expire(cause) => end::expire(core, stored, cause).await,
         Step::Finish(outcome) => end::finish(core, stored, outcome).await,
         Step::GiveBack(rental) => end::give_back(core, stored, &rental).await,
-        Step::Hold(left) => Ok(Some(left)),
+        Step::Hold(left) => {
+            end::bring_last(core, &stored);
+            Ok(Some(left))
+        }
     }
 }
 

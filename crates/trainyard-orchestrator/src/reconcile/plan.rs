@@ -62,6 +62,10 @@ pub(crate) enum Step {
     Pause(Rental),
     /// Let them go on.
     Resume(Rental),
+    /// Its training stopped to go on later: bring its last checkpoint home, give its machine back, record it.
+    Park(Option<Rental>),
+    /// It is to go on from its checkpoint: record it, and the next attempt comes.
+    Unpark,
     /// Bring the artifact home.
     Collect { rental: Rental, exit: Exit },
     /// The machine is lost: clear it away and let the next attempt come.
@@ -104,11 +108,11 @@ pub(crate) fn plan(job: &Job, seen: &Seen, now: Timestamp, bounds: &Bounds) -> S
         | JobState::Initializing(Claim::Asked { .. })
         | JobState::Running { claim: Claim::Asked { .. }, .. } => match job.wish() {
             Wish::Stop(cause) => Step::Finish(stopped(cause, None, bounds)),
-            Wish::Run | Wish::Pause | Wish::Rest => Step::Settle,
+            Wish::Run | Wish::Pause | Wish::Park | Wish::Rest => Step::Settle,
         },
         JobState::Created { order: None } => match job.wish() {
             Wish::Rest => Step::Rest,
-            Wish::Run | Wish::Pause => Step::Order,
+            Wish::Run | Wish::Pause | Wish::Park => Step::Order,
             Wish::Stop(cause) => Step::Finish(stopped(cause, None, bounds)),
         },
         JobState::Initializing(Claim::Waiting) | JobState::Running { claim: Claim::Waiting, .. } => {
@@ -116,7 +120,12 @@ pub(crate) fn plan(job: &Job, seen: &Seen, now: Timestamp, bounds: &Bounds) -> S
         }
         JobState::Initializing(Claim::Holding(rental))
         | JobState::Running { claim: Claim::Holding(rental), .. }
-        | JobState::Paused { rental, .. } => holding(job, rental, seen, now, bounds),
+        | JobState::Paused { rental: Some(rental), .. } => holding(job, rental, seen, now, bounds),
+        JobState::Paused { rental: None, .. } => match job.wish() {
+            Wish::Park | Wish::Pause | Wish::Rest => Step::Rest,
+            Wish::Run => Step::Unpark,
+            Wish::Stop(cause) => Step::Finish(stopped(cause, None, bounds)),
+        },
         JobState::Completed(end) | JobState::Failed(end) | JobState::Stopped(end) => match &end.left {
             None | Some(Claim::Waiting) => Step::Rest,
             Some(Claim::Asked { .. }) => Step::Settle,
@@ -135,7 +144,7 @@ fn waiting(job: &Job, now: Timestamp, bounds: &Bounds) -> Step {
     if is_over_time(job, now) {
         return Step::Expire(StopCause::Deadline);
     }
-    let rented = job.attempts().iter().filter(|attempt| attempt.was_rented()).count();
+    let rented = job.attempts().iter().filter(|attempt| attempt.was_rented() && !was_parked(attempt)).count();
     let last_end = job.attempt().and_then(|attempt| attempt.end.clone());
     if rented < job.spec().retry.max_attempts as usize && !is_refused_for_good(job) {
         return Step::Order;
@@ -143,6 +152,14 @@ fn waiting(job: &Job, now: Timestamp, bounds: &Bounds) -> Step {
     let reason =
         last_end.unwrap_or_else(|| Reason::new("attempts_used_up", "every attempt allowed was made"));
     Step::Finish(Outcome::Failed { reason, exit: None })
+}
+
+/// Why an attempt ended that was paused with a checkpoint.
+pub(super) const PAUSED: &str = "paused";
+
+/// Whether an attempt ended because its job was paused: no machine failed it.
+fn was_parked(attempt: &Attempt) -> bool {
+    attempt.end.as_ref().is_some_and(|end| end.code == PAUSED)
 }
 
 /// Whether orders that never arrived end a round: a crash between writing one down and sending it is no fault of the
@@ -239,6 +256,9 @@ fn training(
 ) -> Step {
     let ours = state.attempt.as_ref().is_some_and(|(id, n)| id == job.id() && *n == rental.attempt);
     let noted = job.attempt().is_some_and(|attempt| attempt.started_at.is_some());
+    if job.wish() == Wish::Park {
+        return parking(job, rental, state, ours.then_some(told), bounds);
+    }
     match &state.training {
         TrainingState::Running { since, .. } if ours && !noted => {
             Step::NoteStarted { rental: rental.clone(), at: *since }
@@ -261,6 +281,30 @@ fn training(
         _ if noted => lost(rental, "agent_restarted", "the agent on the machine was restarted"),
         _ => Step::Bring(rental.clone()),
     }
+}
+
+/// To go on later from a checkpoint: what runs is told to stop, with time to write one. `told` is none where the agent
+/// speaks of another attempt.
+fn parking(job: &Job, rental: &Rental, state: &WorkloadState, told: Option<bool>, bounds: &Bounds) -> Step {
+    match (&state.training, told) {
+        (TrainingState::Running { .. } | TrainingState::Preparing, Some(_)) => {
+            let grace = Duration::from_secs(job.limits().grace_period_s);
+            Step::Stop { rental: rental.clone(), grace }
+        }
+        (TrainingState::Exited { .. }, Some(false)) => Step::Wait(bounds.boot_poll),
+        // It ended by itself before it heard of the pause, or for another reason.
+        (TrainingState::Exited { exit, .. }, Some(true)) if !exit.asked || is_agents_own(exit) => {
+            exited(rental, exit, bounds)
+        }
+        (TrainingState::Exited { .. }, Some(true)) | (_, None) | (TrainingState::Idle, _) => {
+            Step::Park(Some(rental.clone()))
+        }
+    }
+}
+
+/// Whether the agent stopped the training by its own rules.
+fn is_agents_own(exit: &Exit) -> bool {
+    exit.note.as_deref().is_some_and(|note| note.starts_with("stopped by the agent"))
 }
 
 fn exited(rental: &Rental, exit: &Exit, bounds: &Bounds) -> Step {

@@ -17,6 +17,7 @@ use super::commit::Draft;
 use super::end;
 use super::plan::Outcome;
 use super::refuse::reason_of;
+use crate::checkpoints::{self, Resume};
 use crate::core::{Core, Provider};
 use crate::handover::hand_over;
 use crate::link::Link;
@@ -37,8 +38,20 @@ pub(super) async fn bring(
     }
     let job = &stored.job;
     let Ok(Some(link)) = Link::of(core, job, &rental).await else { return Ok(Some(core.policy.look_every)) };
+    let resume = match resume_of(core, job, &link, &rental).await {
+        Ok(resume) => resume,
+        Err(error) if error.kind == ErrorKind::BadRequest => return not_here(core, stored, error).await,
+        Err(error) => return Err(error),
+    };
+    let attempt = job.attempt().filter(|attempt| attempt.number == rental.attempt);
+    if attempt.is_some_and(|attempt| attempt.resumed_from != resume.noted) {
+        let mut draft = Draft::of(&stored, core.clock.now());
+        draft.job.set_resumed(rental.attempt, resume.noted);
+        draft.commit(core).await?;
+        return Ok(Some(Duration::ZERO));
+    }
     let handed = tokio::select! {
-        handed = hand_inputs(core, job, &link, Part::BeforeStart) => handed,
+        handed = hand_inputs(core, job, &link, &resume, Part::BeforeStart) => handed,
         // Inputs may be many gigabytes; a cancel does not wait for them.
         () = until_unwanted(core, job.id()) => return Ok(Some(Duration::ZERO)),
     };
@@ -60,7 +73,7 @@ pub(super) async fn bring(
         spec: trainyard_domain::JobSpec { limits: job.limits().clone(), ..job.spec().as_ref().clone() },
         secrets,
         inputs: inputs.into_iter().map(|(_, hand_over)| hand_over).collect(),
-        resume_from: None,
+        resume_from: resume.noted.map(|noted| noted.checkpoint),
         deadline_s: Some(job.limits().max_duration_s.saturating_sub(ran)),
         machine_ends_s: ends,
         gpus: core
@@ -81,6 +94,22 @@ pub(super) async fn bring(
         }
         Err(error) => not_brought(core, stored, &rental, &link, error).await,
     }
+}
+
+/// What the attempt continues from; found out once for each link.
+async fn resume_of(core: &Arc<Core>, job: &Job, link: &Link, rental: &Rental) -> Result<Resume, Error> {
+    if let Some(known) = link.resume() {
+        return Ok(known);
+    }
+    let resume = checkpoints::to_resume(core, job, rental).await?;
+    link.set_resume(resume.clone());
+    Ok(resume)
+}
+
+/// What it needs is not here, and no other attempt can help.
+async fn not_here(core: &Arc<Core>, stored: StoredJob, error: Error) -> Result<Option<Duration>, Error> {
+    let reason = Reason::new(error.code.clone(), format!("{error}: {}", error.detail_text()));
+    end::finish(core, stored, Outcome::Failed { reason, exit: None }).await
 }
 
 /// Whether inputs are about to go to a rented machine, and that is not said yet. On this machine it is over at once.
@@ -105,7 +134,7 @@ enum Unhanded {
 /// Which inputs go over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
-    /// What the start needs: the code. On this machine everything, which is over at once.
+    /// What the start needs: the code, and the checkpoint to go on from. On this machine everything, which is over at once.
     BeforeStart,
     /// All that is not there yet.
     Rest,
@@ -115,11 +144,13 @@ async fn hand_inputs(
     core: &Arc<Core>,
     job: &Job,
     link: &Link,
+    resume: &Resume,
     part: Part,
 ) -> Result<Vec<(InputSource, HandOver)>, Unhanded> {
-    let inputs = hand_over(core, job).await.map_err(Unhanded::Here)?;
+    let mut inputs = hand_over(core, job).await.map_err(Unhanded::Here)?;
+    inputs.extend(resume.inputs.iter().cloned());
     let everything = part == Part::Rest || !core.provider_of(job).is_some_and(Provider::costs);
-    let goes = |purpose: &HandOverPurpose| everything || *purpose == HandOverPurpose::Code;
+    let goes = |purpose: &HandOverPurpose| everything || is_needed_to_start(purpose);
     for (source, _) in inputs.iter().filter(|(_, to)| goes(&to.purpose)) {
         link.workload.put_input(source).await.map_err(Unhanded::Agent)?;
     }
@@ -127,6 +158,13 @@ async fn hand_inputs(
         link.was_handed_over();
     }
     Ok(inputs)
+}
+
+fn is_needed_to_start(purpose: &HandOverPurpose) -> bool {
+    match purpose {
+        HandOverPurpose::Code | HandOverPurpose::Checkpoint { .. } => true,
+        HandOverPurpose::Dataset | HandOverPurpose::EvalDataset | HandOverPurpose::File(_) => false,
+    }
 }
 
 async fn not_handed(
@@ -139,10 +177,7 @@ async fn not_handed(
     match unhanded {
         Unhanded::Agent(error) => not_brought(core, stored, rental, link, error).await,
         // What stood there at the submit is gone: no attempt can help.
-        Unhanded::Here(error) if error.kind == ErrorKind::BadRequest => {
-            let reason = Reason::new(error.code.clone(), format!("{error}: {}", error.detail_text()));
-            end::finish(core, stored, Outcome::Failed { reason, exit: None }).await
-        }
+        Unhanded::Here(error) if error.kind == ErrorKind::BadRequest => not_here(core, stored, error).await,
         Unhanded::Here(error) => Err(error),
     }
 }
@@ -183,8 +218,13 @@ pub(super) async fn prepare(
     if let Ok(Some(link)) = Link::of(core, &stored.job, &rental).await
         && !link.is_handed_over()
     {
+        let resume = match resume_of(core, &stored.job, &link, &rental).await {
+            Ok(resume) => resume,
+            Err(error) if error.kind == ErrorKind::BadRequest => return not_here(core, stored, error).await,
+            Err(error) => return Err(error),
+        };
         let handed = tokio::select! {
-            handed = hand_inputs(core, &stored.job, &link, Part::Rest) => handed,
+            handed = hand_inputs(core, &stored.job, &link, &resume, Part::Rest) => handed,
             () = until_unwanted(core, stored.job.id()) => return Ok(Some(Duration::ZERO)),
             () = until_prepared(core, &link) => return Ok(Some(Duration::ZERO)),
         };

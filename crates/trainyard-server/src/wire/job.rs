@@ -67,6 +67,9 @@ impl From<Money> for CostWire {
 #[derive(Debug, Serialize, ToSchema)]
 struct OriginWire {
     job_id: String,
+    /// It starts from that job's last checkpoint; left out where it does not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    from_checkpoint: bool,
 }
 
 /// One attempt: an order, its machine, its end.
@@ -102,6 +105,16 @@ pub(crate) struct AttemptWire {
     last_lines: Vec<String>,
     /// Why it ended.
     reason: Option<ReasonWire>,
+    /// The checkpoint it was handed to continue from; left out where there was none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resumed_from: Option<ResumedWire>,
+}
+
+/// A checkpoint that an attempt continued from.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ResumedWire {
+    checkpoint: String,
+    step: Option<u64>,
 }
 
 /// An offer that was ordered.
@@ -175,6 +188,10 @@ impl From<&Attempt> for AttemptWire {
             diagnosis: exit.and_then(|exit| exit.diagnosis.as_deref()).map(DiagnosisWire::from),
             last_lines: exit.map(|exit| exit.last_lines.clone()).unwrap_or_default(),
             reason: attempt.end.as_ref().map(ReasonWire::from),
+            resumed_from: attempt
+                .resumed_from
+                .as_ref()
+                .map(|from| ResumedWire { checkpoint: from.checkpoint.clone(), step: from.step }),
         }
     }
 }
@@ -204,7 +221,10 @@ impl JobAnswer {
             cost: view.cost.into(),
             useful_share: view.useful_share,
             artifact: artifact.map(ArtifactAnswer::from),
-            origin: body.origin.as_ref().map(|origin| OriginWire { job_id: origin.job_id.to_string() }),
+            origin: body.origin.as_ref().map(|origin| OriginWire {
+                job_id: origin.job_id.to_string(),
+                from_checkpoint: origin.from_checkpoint,
+            }),
             specification: serde_json::to_value(&**job.spec()).unwrap_or_default(),
             version: view.version,
             seq: view.seq.0,

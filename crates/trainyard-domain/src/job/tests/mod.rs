@@ -51,7 +51,8 @@ fn states() -> Vec<JobState> {
         running(asked(1)),
         running(holding(false)),
         running(holding(true)),
-        JobState::Paused { rental: rental(1, true), started_at: still },
+        JobState::Paused { rental: Some(rental(1, true)), started_at: still },
+        JobState::Paused { rental: None, started_at: still },
     ];
     for end in [JobState::Completed, JobState::Failed, JobState::Stopped] {
         all.extend([end(ended(None)), end(ended(Some(asked(1)))), end(ended(Some(holding(false))))]);

@@ -13,6 +13,7 @@ enum Op {
     Submit,
     Cancel,
     Pause,
+    Park,
     Resume,
     Delete,
     Deadline,
@@ -24,6 +25,7 @@ enum Op {
     Placed(bool, bool),
     Started(bool),
     Paused,
+    Parked,
     Resumed,
     Lost(bool),
     End(StateName),
@@ -63,7 +65,11 @@ impl Model {
             Op::Submit if wish == Wish::Rest => wishing(Wish::Run),
             Op::Submit if !state.is_end() && !stopping => wishing(wish),
             Op::Cancel if awake => wishing(Wish::Stop(StopCause::Cancel)),
-            Op::Pause if awake && !stopping && (state == Paused || state == Running) => match held {
+            Op::Pause | Op::Park if !stopping && state == Running && wish == Wish::Park => wishing(wish),
+            Op::Pause | Op::Park if !stopping && state == Paused && held == Held::None => wishing(Wish::Park),
+            Op::Pause | Op::Park if awake && !stopping && (state == Paused || state == Running) => match held
+            {
+                Held::Machine { pausable: true } if matches!(op, Op::Park) => wishing(Wish::Park),
                 Held::Machine { pausable: true } => wishing(Wish::Pause),
                 _ => (wish == Wish::Pause && !machine).then_some(self.clone()),
             },
@@ -75,7 +81,7 @@ impl Model {
             }
             Op::Deadline if awake && !stopping => wishing(Wish::Stop(StopCause::Deadline)),
             Op::Deadline => wishing(wish),
-            Op::Intend if awake && !stopping && held == idle => to(state, Held::Asked),
+            Op::Intend if awake && !stopping && wish != Wish::Park && held == idle => to(state, Held::Asked),
             Op::Refused(true, over) if held == Held::Asked => {
                 let wish = if state == Created && *over && !stopping { Wish::Rest } else { wish };
                 Some(Model { state, held: idle, wish, owed })
@@ -87,7 +93,13 @@ impl Model {
             }
             Op::Started(true) if machine && (state == Initializing || state == Running) => to(Running, held),
             Op::Paused if state == Running && held == (Held::Machine { pausable: true }) => to(Paused, held),
-            Op::Resumed if state == Paused => to(Running, held),
+            Op::Parked
+                if state == Running && [Held::Waiting, Held::Machine { pausable: true }].contains(&held)
+                    || state == Paused && machine =>
+            {
+                Some(Model { state: Paused, held: Held::None, wish, owed: owed || machine })
+            }
+            Op::Resumed if state == Paused => to(Running, if machine { held } else { Held::Waiting }),
             Op::Lost(true) if machine && !state.is_end() => {
                 let state = if state == Paused { Running } else { state };
                 Some(Model { state, held: Held::Waiting, wish, owed: true })
@@ -103,8 +115,9 @@ impl Model {
 }
 
 fn every_op() -> Vec<Op> {
-    let mut all = vec![Op::Submit, Op::Cancel, Op::Pause, Op::Resume, Op::Delete, Op::Deadline, Op::Intend];
-    all.extend([Op::Admitted, Op::Paused, Op::Resumed]);
+    let mut all =
+        vec![Op::Submit, Op::Cancel, Op::Pause, Op::Park, Op::Resume, Op::Delete, Op::Deadline, Op::Intend];
+    all.extend([Op::Admitted, Op::Paused, Op::Parked, Op::Resumed]);
     all.extend([Completed, Failed, Stopped].map(Op::End));
     for last in [true, false] {
         all.extend([
@@ -196,6 +209,7 @@ fn perform(job: &mut Job, op: &Op, clock: i64) -> bool {
         Op::Submit => return job.command(&Command::Submit(here())).is_ok(),
         Op::Cancel => return job.command(&Command::Cancel).is_ok(),
         Op::Pause => return job.command(&Command::Pause).is_ok(),
+        Op::Park => return job.command(&Command::Park).is_ok(),
         Op::Resume => return job.command(&Command::Resume).is_ok(),
         Op::Delete => return job.command(&Command::Delete).is_ok(),
         Op::Deadline => {
@@ -212,6 +226,7 @@ fn perform(job: &mut Job, op: &Op, clock: i64) -> bool {
         Op::Placed(is_last, pausable) => Fact::Placed(rental(number(*is_last).get(), *pausable)),
         Op::Started(is_last) => Fact::Started { attempt: number(*is_last), at: now },
         Op::Paused => Fact::Paused,
+        Op::Parked => Fact::Parked,
         Op::Resumed => Fact::Resumed,
         Op::Lost(is_last) => Fact::Lost { attempt: number(*is_last) },
         Op::End(Completed) => Fact::Completed { at: now },

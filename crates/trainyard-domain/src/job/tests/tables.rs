@@ -25,6 +25,7 @@ fn facts() -> Vec<(String, Fact)> {
     for fact in [
         Fact::Admitted,
         Fact::Paused,
+        Fact::Parked,
         Fact::Resumed,
         Fact::Completed { at: at(30) },
         Fact::Failed { at: at(30) },
@@ -77,10 +78,11 @@ fn moments(next: &JobState, before: &JobState) -> Option<&'static str> {
     }
 }
 
-const WISHES: [(&str, Wish); 6] = [
+const WISHES: [(&str, Wish); 7] = [
     ("rest", Wish::Rest),
     ("run", Wish::Run),
     ("pause", Wish::Pause),
+    ("park", Wish::Park),
     ("stop(cancel)", Wish::Stop(StopCause::Cancel)),
     ("stop(deadline)", Wish::Stop(StopCause::Deadline)),
     ("stop(budget)", Wish::Stop(StopCause::Budget)),
@@ -115,6 +117,7 @@ fn every_state_wish_and_command() {
         ("submit there", Command::Submit("there".parse().expect("a name"))),
         ("cancel", Command::Cancel),
         ("pause", Command::Pause),
+        ("park", Command::Park),
         ("resume", Command::Resume),
         ("delete", Command::Delete),
     ];

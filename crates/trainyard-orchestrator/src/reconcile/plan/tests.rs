@@ -110,6 +110,8 @@ fn shown(step: Step) -> String {
         Step::Stop { grace, .. } => format!("stop within {grace:?}"),
         Step::Pause(_) => "pause".to_owned(),
         Step::Resume(_) => "resume".to_owned(),
+        Step::Park(rental) => format!("park{}", if rental.is_some() { " and give back" } else { "" }),
+        Step::Unpark => "unpark".to_owned(),
         Step::Collect { .. } => "collect".to_owned(),
         Step::Replace { reason, .. } => format!("replace: {}", reason.code),
         Step::Expire(StopCause::Budget) => "expire (budget)".to_owned(),
@@ -170,6 +172,43 @@ fn a_machine_that_cannot_come_up_is_replaced_where_another_could_help() {
     assert_eq!(check(&running(), &broken(false)), "replace: machine_lost");
     assert_eq!(check(&booting(), &Seen::TooDear("dear".to_owned())), "replace: price_changed");
     assert_eq!(check(&with(booting(), Command::Cancel), &broken(true)), "stopped, exit None");
+}
+
+#[test]
+fn a_pause_with_a_checkpoint_stops_the_training_and_needs_no_machine() {
+    let parking = with(running(), Command::Park);
+    let grace = format!("stop within {:?}", Duration::from_secs(parking.limits().grace_period_s));
+    let ended = |change: &dyn Fn(&mut Exit)| {
+        let mut exit = Exit { asked: true, ..exit(143) };
+        change(&mut exit);
+        says(TrainingState::Exited { started_at: Some(now()), exit }, true)
+    };
+    for (seen, expected) in [
+        (trains(false), grace.as_str()),
+        (says(TrainingState::Preparing, false), &grace),
+        (exited(143, false), "wait 2ms"),
+        (ended(&|_| ()), "park and give back"),
+        (ended(&|exit| exit.note = Some("killed after the grace period".to_owned())), "park and give back"),
+        (
+            ended(&|exit| exit.note = Some("stopped by the agent at the deadline".to_owned())),
+            "failed: deadline_exceeded, exit Some(143)",
+        ),
+        // It ended by itself before it heard of the pause.
+        (exited(0, true), "collect"),
+        (exited(1, true), "failed: training_failed, exit Some(1)"),
+        (LOST, "replace: agent_lost"),
+    ] {
+        assert_eq!(check(&parking, &seen), expected, "{seen:?}");
+    }
+    let lost = apply(parking.clone(), Fact::Lost { attempt: AttemptNumber::FIRST });
+    assert_eq!(check(&lost, &Seen::Nothing), "park");
+    for parked in [apply(parking, Fact::Parked), apply(lost, Fact::Parked)] {
+        assert_eq!(check(&parked, &Seen::Nothing), "rest");
+        let wakes = with(parked.clone(), Command::Resume);
+        assert_eq!(check(&wakes, &Seen::Nothing), "unpark");
+        assert_eq!(check(&apply(wakes, Fact::Resumed), &Seen::Nothing), "order");
+        assert_eq!(check(&with(parked, Command::Cancel), &Seen::Nothing), "stopped, exit None");
+    }
 }
 
 #[test]
