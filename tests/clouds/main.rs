@@ -9,5 +9,6 @@ mod lease;
 mod many;
 mod mistakes;
 mod money;
+mod recovery;
 mod whole_way;
 mod yard;
