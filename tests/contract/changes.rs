@@ -107,7 +107,7 @@ fn a_clone_is_a_new_job_of_the_same_specification() {
     let named = |body: &Value| yard.http.post(&format!("{JOBS}/job_1/clone"), body);
     assert_eq!(named(&json!({"job_id": "job_2"})).ok(201)["job_id"], "job_2");
     named(&json!({"job_id": "job_2"})).error(409, "job_exists");
-    named(&json!({"from_checkpoint": true})).error(400, "not_yet_available");
+    named(&json!({"from_checkpoint": true})).error(400, "no_checkpoint");
     named(&json!({"from": "here"})).error(400, "invalid_body");
     yard.poke("nobody", "/clone").error(404, "job_not_found");
     assert_eq!(yard.status("job_1")["state"], "failed", "the old one stays as it was");

@@ -2,7 +2,9 @@
 
 use serde_json::json;
 
-use crate::yard::{JOBS, Yard, endless, quick, sh};
+use trainyard_tests::until;
+
+use crate::yard::{JOBS, SOON, Yard, builtin, endless, quick, sh};
 
 /// What each command answers a job in that state; `delete` last, for it ends the job where it is taken.
 #[test]
@@ -92,11 +94,32 @@ fn running_paused_running_stopped() {
 }
 
 #[test]
-fn a_checkpoint_pause_is_not_yet_available() {
+fn a_pause_with_a_checkpoint_gives_the_slot_back_and_goes_on_from_there() {
+    let yard = Yard::new();
+    let mut spec = builtin(400);
+    spec["hyperparameters"]["save_steps"] = json!(10);
+    yard.run("job_1", &spec);
+    until(SOON, "a checkpoint's step", || yard.status("job_1")["progress"].as_f64().filter(|at| *at > 0.05));
+    let pause = format!("{JOBS}/job_1/pause");
+    let paused = yard.http.post(&pause, &json!({"mode": "checkpoint"})).ok(200);
+    assert_eq!(paused["state"], "paused");
+    assert!(yard.server.agents().is_empty(), "its slot is not free");
+    yard.poke("job_1", "/resume").ok(200);
+    yard.await_state("job_1", "completed");
+    let job = yard.get("job_1", "").ok(200);
+    assert_eq!(job["attempts"].as_array().map(Vec::len), Some(2), "{job}");
+    let series = yard.get("job_1", "/metrics?names=loss").ok(200);
+    let points = series["points"].as_array().expect("points");
+    let again = points.iter().filter(|point| point["repeated"] == true).count();
+    assert_eq!(points.len(), 400 + again, "each step once, and marked where it was trained again");
+    assert!(again <= 10, "{again} steps were trained twice");
+}
+
+#[test]
+fn a_pause_that_nobody_can_make_is_refused() {
     let yard = Yard::new();
     yard.run("job_1", &endless());
     let pause = |body| yard.http.post(&format!("{JOBS}/job_1/pause"), &body);
-    pause(json!({"mode": "checkpoint"})).error(400, "not_yet_available");
     pause(json!({"mode": "magic"})).error(400, "invalid_body");
     pause(json!({"modus": "signal"})).error(400, "invalid_body");
     yard.poke("nobody", "/pause").error(404, "job_not_found");

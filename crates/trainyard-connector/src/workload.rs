@@ -431,3 +431,13 @@ pub enum HandOverPurpose {
         path: String,
     },
 }
+
+impl HandOverPurpose {
+    /// Whether an attempt is not started before that is there. Everything else may come while it is prepared.
+    pub fn is_needed_to_start(&self) -> bool {
+        match self {
+            HandOverPurpose::Code | HandOverPurpose::Checkpoint { .. } => true,
+            HandOverPurpose::Dataset | HandOverPurpose::EvalDataset | HandOverPurpose::File(_) => false,
+        }
+    }
+}

@@ -62,7 +62,7 @@ impl Start {
     pub(crate) fn check(&self, layout: &Layout) -> Result<(), Refusal> {
         for input in &self.inputs {
             // What the training reads may come while packages are installed; the code is what is installed.
-            if input.purpose == HandOverPurpose::Code && !layout.input(&input.sha256).is_file() {
+            if input.purpose.is_needed_to_start() && !layout.input(&input.sha256).is_file() {
                 let text = format!("the input {} was not handed over", input.sha256);
                 return Err(Refusal::new(StatusCode::CONFLICT, "input_missing", text));
             }

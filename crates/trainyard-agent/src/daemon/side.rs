@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use trainyard_connector::{AgentEventBody, HandOverPurpose, SetupPhase};
+use trainyard_connector::{AgentEventBody, SetupPhase};
 
 use super::agent::Agent;
 use super::attempt::{Attempt, Start};
@@ -74,7 +74,7 @@ impl Side {
 
     /// What is handed over beside the code: awaited, then put in place.
     pub(super) fn inputs(agent: &Arc<Agent>, start: &Arc<Start>) -> Side {
-        if start.inputs.iter().all(|input| input.purpose == HandOverPurpose::Code) {
+        if start.inputs.iter().all(|input| input.purpose.is_needed_to_start()) {
             return Side::none();
         }
         let (agent, start) = (Arc::clone(agent), Arc::clone(start));

@@ -141,6 +141,9 @@ fn waiting(job: &Job, now: Timestamp, bounds: &Bounds) -> Step {
     if let Wish::Stop(cause) = job.wish() {
         return Step::Finish(stopped(cause, None, bounds));
     }
+    if job.wish() == Wish::Park {
+        return Step::Park(None);
+    }
     if is_over_time(job, now) {
         return Step::Expire(StopCause::Deadline);
     }

@@ -150,7 +150,7 @@ async fn hand_inputs(
     let mut inputs = hand_over(core, job).await.map_err(Unhanded::Here)?;
     inputs.extend(resume.inputs.iter().cloned());
     let everything = part == Part::Rest || !core.provider_of(job).is_some_and(Provider::costs);
-    let goes = |purpose: &HandOverPurpose| everything || is_needed_to_start(purpose);
+    let goes = |purpose: &HandOverPurpose| everything || purpose.is_needed_to_start();
     for (source, _) in inputs.iter().filter(|(_, to)| goes(&to.purpose)) {
         link.workload.put_input(source).await.map_err(Unhanded::Agent)?;
     }
@@ -158,13 +158,6 @@ async fn hand_inputs(
         link.was_handed_over();
     }
     Ok(inputs)
-}
-
-fn is_needed_to_start(purpose: &HandOverPurpose) -> bool {
-    match purpose {
-        HandOverPurpose::Code | HandOverPurpose::Checkpoint { .. } => true,
-        HandOverPurpose::Dataset | HandOverPurpose::EvalDataset | HandOverPurpose::File(_) => false,
-    }
 }
 
 async fn not_handed(
