@@ -180,6 +180,7 @@ fn the_ledger_is_the_invoice_and_an_estimate_is_near_it() {
 }
 
 fn settled(vendor: Vendor, provider: &str) {
+    #[expect(clippy::disallowed_methods, reason = "a test's own configuration")]
     let named = std::env::var("TRAINYARD_TEST_TRAINING_S").ok().and_then(|text| text.parse().ok());
     let training_s: u64 = named.unwrap_or(SHORT_S);
     let options = Options { delays: Delays::SHORT, ..Options::for_tests() };

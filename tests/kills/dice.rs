@@ -9,6 +9,7 @@ pub(crate) struct Dice(u64);
 
 impl Dice {
     /// Of the seed that `TRAINYARD_KILLS_SEED` names, else of another one each time; says which.
+    #[expect(clippy::disallowed_methods, reason = "a test's own configuration")]
     pub(crate) fn new(what: &str) -> Dice {
         let named = std::env::var("TRAINYARD_KILLS_SEED").ok().and_then(|text| text.parse().ok());
         let seed = named.unwrap_or_else(|| std::hash::RandomState::new().build_hasher().finish() >> 16);

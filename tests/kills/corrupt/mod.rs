@@ -10,6 +10,7 @@ mod resumes;
 mod transfers;
 
 /// How many corruptions a test makes: half of what is asked for, else its share.
+#[expect(clippy::disallowed_methods, reason = "a test's own configuration")]
 fn wanted(share: usize) -> usize {
     std::env::var("TRAINYARD_CORRUPTIONS")
         .ok()
