@@ -10,5 +10,6 @@ mod many;
 mod mistakes;
 mod money;
 mod recovery;
+mod sweep;
 mod whole_way;
 mod yard;

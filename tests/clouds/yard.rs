@@ -101,6 +101,12 @@ impl Yard {
         self.clouds.world()
     }
 
+    /// Starts the server again on its directory.
+    pub(crate) fn start_again(&mut self) {
+        self.server.start_again();
+        self.http = self.server.http();
+    }
+
     /// Creates a job of that id.
     #[track_caller]
     pub(crate) fn create(&self, id: &str, spec: &Value) -> Value {

@@ -212,13 +212,14 @@ impl Server {
         Ok(())
     }
 
-    /// Runs the program with these arguments in the server's directory, and gives what it printed.
+    /// Runs the program with these arguments and the server's variables in its directory, and gives what it printed.
     ///
     /// # Panics
     /// If it does not end with 0.
     pub fn run(&self, arguments: &[&str]) -> String {
         let mut command = Command::new(&self.set_up.binary);
         command.args(arguments).current_dir(self.directory.path()).stdin(Stdio::null());
+        command.envs(self.set_up.variables.iter().map(|(name, value)| (name, value)));
         let output = command.output().expect("the program starts");
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success(), "{arguments:?}: {said}{}", String::from_utf8_lossy(&output.stderr));

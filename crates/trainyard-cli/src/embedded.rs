@@ -128,6 +128,16 @@ fn policy(settings: &Settings) -> Result<Policy, Failure> {
     policy.max_duration_s = limits.max_duration_s;
     policy.artifact_bytes_max = limits.artifact_max_bytes.unwrap_or(policy.artifact_bytes_max);
     policy.log_bytes_max = limits.log_max_bytes.unwrap_or(policy.log_bytes_max);
+    let providers = &settings.providers;
+    for (name, most) in [
+        ("runpod", providers.runpod.max_attempts),
+        ("lambda", providers.lambda.max_attempts),
+        ("vastai", providers.vastai.max_attempts),
+    ] {
+        if let (Ok(name), Some(most)) = (name.parse(), most) {
+            policy.attempts_max.insert(name, most);
+        }
+    }
     if let Some(price) = &limits.max_price_per_hour {
         let price = price.parse().map_err(|error| {
             Failure::usage("`limits.max_price_per_hour` is no amount of money").because(&error)

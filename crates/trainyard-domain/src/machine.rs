@@ -67,6 +67,33 @@ pub struct Bill {
 }
 
 impl Machine {
+    /// The entry of an order that is about to go out, for the attempt that asks for it.
+    pub fn intended(
+        order: OrderName,
+        provider: ProviderName,
+        attempt: (JobId, AttemptNumber),
+        now: Timestamp,
+    ) -> Machine {
+        Machine {
+            order,
+            provider,
+            provider_job_id: None,
+            attempts: vec![attempt],
+            price_per_hour: None,
+            ordered_at: now,
+            placed_at: None,
+            release_asked_at: None,
+            gone_at: None,
+            gone_proof: None,
+            billed_until: None,
+            billed_from: None,
+            labels: BTreeMap::new(),
+            reserved: None,
+            unneeded_since: None,
+            bill: None,
+        }
+    }
+
     /// Whether it may still be billed.
     pub fn may_be_billed(&self) -> bool {
         self.gone_at.is_none()

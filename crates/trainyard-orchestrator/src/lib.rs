@@ -26,6 +26,7 @@ mod policy;
 mod queue;
 mod reconcile;
 mod records;
+mod recover;
 mod release;
 mod sightings;
 mod sweep;
@@ -41,6 +42,7 @@ pub use feed::EventStream;
 pub use installation::{Installation, InstallationError};
 pub use orchestrator::{Orchestrator, Parts};
 pub use policy::Policy;
+pub use recover::{GiveBack, Recovered, RecoveredMachine};
 /// What the server shows of a machine.
 pub use trainyard_connector::{ExecOutput, SshTarget};
 pub use view::{

@@ -1,8 +1,9 @@
 //! Every limit of the core, each with its unit, in one place.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use trainyard_domain::{Budget, Money};
+use trainyard_domain::{Budget, Money, ProviderName};
 
 /// The limits. `Default` is what the product ships with.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,6 +56,8 @@ pub struct Policy {
     pub sweep_every: Duration,
     /// How often an account is looked through for what of ours lies in it beside machines, while nothing does.
     pub leftovers_every: Duration,
+    /// Attempts that may rent a machine, by provider, where it allows fewer than a job asks for.
+    pub attempts_max: BTreeMap<ProviderName, u32>,
     /// How long an `Idempotency-Key` is remembered.
     pub idempotency_kept: Duration,
     /// Longest `limits.max_duration_s` that a job may ask for, where the installation sets one.
@@ -137,6 +140,7 @@ impl Default for Policy {
             housekeeping_every: Duration::from_secs(60),
             sweep_every: Duration::from_secs(30),
             leftovers_every: Duration::from_secs(600),
+            attempts_max: BTreeMap::new(),
             idempotency_kept: Duration::from_secs(86_400),
             max_duration_s: None,
             dataset_check_bytes_max: 4 << 30,

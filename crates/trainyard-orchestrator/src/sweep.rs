@@ -20,7 +20,7 @@ use crate::{Error, ErrorKind};
 /// How long the sweep waits for a listing.
 const LISTING_WAIT: Duration = Duration::from_secs(90);
 /// Between two sweeps at least, however much is due.
-const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MIN: Duration = Duration::from_millis(2);
 /// Strays that are shown of one provider.
 const SHOWN_MAX: usize = 100;
 

@@ -15,6 +15,7 @@ mod offers;
 mod pause;
 mod providers;
 mod quickstart;
+mod recover;
 mod resources;
 mod resume;
 mod run;
@@ -50,6 +51,7 @@ enum Command {
     Serve(serve::Args),
     Sim(sim::Args),
     Doctor(doctor::Args),
+    Recover(recover::Args),
     Run(run::Args),
     Init(init::Args),
     Submit(submit::Args),
@@ -83,6 +85,7 @@ impl Cli {
             Command::Quickstart(args) => server(quickstart::run(args, Environment::read())),
             Command::Serve(args) => server(serve::run(args, Environment::read())),
             Command::Sim(args) => server(sim::run(args)),
+            Command::Recover(args) => server(recover::run(args, Environment::read())),
             Command::Doctor(args) => server(doctor::run(args, Environment::read())),
             Command::Run(args) => client(run::run(args)),
             Command::Init(args) => init::run(&args),

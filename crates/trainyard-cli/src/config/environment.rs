@@ -129,18 +129,21 @@ impl Reader<'_> {
         let ProvidersSection { runpod, lambda, vastai } = providers;
         self.put("TRAINYARD_RUNPOD_URL", &mut runpod.url)?;
         self.put("TRAINYARD_RUNPOD_SETTLE_S", &mut runpod.settle_s)?;
+        self.put("TRAINYARD_RUNPOD_MAX_ATTEMPTS", &mut runpod.max_attempts)?;
         self.put("TRAINYARD_RUNPOD_PROXY_URL", &mut runpod.proxy_url)?;
         self.put("TRAINYARD_RUNPOD_KEY_FILE", &mut runpod.key_file)?;
         self.put("TRAINYARD_RUNPOD_IMAGE", &mut runpod.image)?;
         self.put("TRAINYARD_RUNPOD_COMMUNITY", &mut runpod.community)?;
         self.put("TRAINYARD_LAMBDA_URL", &mut lambda.url)?;
         self.put("TRAINYARD_LAMBDA_SETTLE_S", &mut lambda.settle_s)?;
+        self.put("TRAINYARD_LAMBDA_MAX_ATTEMPTS", &mut lambda.max_attempts)?;
         self.put("TRAINYARD_LAMBDA_KEY_FILE", &mut lambda.key_file)?;
         self.put("TRAINYARD_LAMBDA_SSH_PORT", &mut lambda.ssh_port)?;
         self.put("TRAINYARD_LAMBDA_STRICT_HOST_KEYS", &mut lambda.strict_host_keys)?;
         self.put("TRAINYARD_LAMBDA_IMAGE_FAMILY", &mut lambda.image_family)?;
         self.put("TRAINYARD_VASTAI_URL", &mut vastai.url)?;
         self.put("TRAINYARD_VASTAI_SETTLE_S", &mut vastai.settle_s)?;
+        self.put("TRAINYARD_VASTAI_MAX_ATTEMPTS", &mut vastai.max_attempts)?;
         self.put("TRAINYARD_VASTAI_KEY_FILE", &mut vastai.key_file)?;
         self.put("TRAINYARD_VASTAI_IMAGE", &mut vastai.image)?;
         self.put("TRAINYARD_VASTAI_MIN_RELIABILITY", &mut vastai.min_reliability)

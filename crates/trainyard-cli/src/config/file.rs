@@ -139,6 +139,8 @@ pub(crate) struct RunPodSection {
     pub(crate) community: Option<bool>,
     /// Seconds after which a machine that was ordered shows in its listings for certain.
     pub(crate) settle_s: Option<u64>,
+    /// Attempts of one job that may rent a machine there, at most.
+    pub(crate) max_attempts: Option<u32>,
 }
 
 /// `[providers.lambda]`.
@@ -157,6 +159,8 @@ pub(crate) struct LambdaSection {
     pub(crate) image_family: Option<String>,
     /// Seconds after which a machine that was ordered shows in its listings for certain.
     pub(crate) settle_s: Option<u64>,
+    /// Attempts of one job that may rent a machine there, at most.
+    pub(crate) max_attempts: Option<u32>,
 }
 
 /// `[providers.vastai]`.
@@ -173,6 +177,8 @@ pub(crate) struct VastSection {
     pub(crate) min_reliability: Option<f64>,
     /// Seconds after which a machine that was ordered shows in its listings for certain.
     pub(crate) settle_s: Option<u64>,
+    /// Attempts of one job that may rent a machine there, at most.
+    pub(crate) max_attempts: Option<u32>,
 }
 
 impl FileConfig {

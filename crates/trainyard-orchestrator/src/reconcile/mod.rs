@@ -88,6 +88,7 @@ async fn step(core: &Arc<Core>, id: &JobId) -> Result<Option<Duration>, Error> {
     };
     let seen = look::look(core, &stored).await;
     let bounds = Bounds {
+        attempts_max: stored.job.provider().and_then(|name| core.policy.attempts_max.get(name).copied()),
         look_every: look_every(core, &stored),
         boot_poll: core.boot_poll(&stored.job),
         cancel_grace_max: core.policy.cancel_grace_max,

@@ -166,23 +166,12 @@ async fn intend(
         (None, Some(since)) => draft.job.wait_for_capacity(since),
         (None, None) => draft.phase(Phase::Ordering),
     }
+    let of = (stored.job.id().clone(), attempt);
     draft.machine(Machine {
-        order: name.clone(),
-        provider: candidate.provider.clone(),
-        provider_job_id: None,
-        attempts: vec![(stored.job.id().clone(), attempt)],
         price_per_hour: price,
-        ordered_at: draft.now,
-        placed_at: None,
-        release_asked_at: None,
-        gone_at: None,
-        gone_proof: None,
-        billed_until: None,
-        billed_from: None,
         labels: stored.job.body().labels.clone(),
         reserved: aside.amount,
-        unneeded_since: None,
-        bill: None,
+        ..Machine::intended(name.clone(), candidate.provider.clone(), of, draft.now)
     });
     draft.reserves(aside.read);
     let intended = draft.commit(core).await?;

@@ -97,6 +97,8 @@ pub(crate) struct Bounds {
     pub(crate) cancel_grace_max: Duration,
     /// What is left to pay its machine with; none where nothing bounds that.
     pub(crate) money: Option<Purse>,
+    /// Attempts that may rent a machine, where the job's provider allows fewer than the job.
+    pub(crate) attempts_max: Option<u32>,
 }
 
 /// The next step of a job.
@@ -149,7 +151,10 @@ fn waiting(job: &Job, now: Timestamp, bounds: &Bounds) -> Step {
     }
     let rented = job.attempts().iter().filter(|attempt| attempt.was_rented() && !was_parked(attempt)).count();
     let last_end = job.attempt().and_then(|attempt| attempt.end.clone());
-    if rented < job.spec().retry.max_attempts as usize && !is_refused_for_good(job) {
+    let allowed = bounds
+        .attempts_max
+        .map_or(job.spec().retry.max_attempts, |most| most.min(job.spec().retry.max_attempts));
+    if rented < allowed as usize && !is_refused_for_good(job) {
         return Step::Order;
     }
     let reason =

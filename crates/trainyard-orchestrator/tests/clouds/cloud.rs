@@ -8,12 +8,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use trainyard_connector::{
     AgentEvent, AgentEventBody, AgentGreeting, Arch, Capabilities, CheckpointInfo, Connector, ConnectorError,
-    ConnectorInfo, ErrorKind, EventBatch, InputSource, MachineLog, MachineObservation, MachinePhase,
+    ConnectorInfo, ErrorKind, EventBatch, InputSource, KeptJob, MachineLog, MachineObservation, MachinePhase,
     Manifest, Offer, Placement, ProvisionOrder, Renewal, SelfRemovalProof, StartOrder, Stock, Termination,
     TrainingState, Workload, WorkloadState,
 };
 use trainyard_domain::{
-    AttemptNumber, Exit, InstallationId, JobId, Money, OrderName, ProviderJobId, Resources, Timestamp,
+    AttemptNumber, Exit, InstallationId, JobId, JobSpec, Money, OrderName, ProviderJobId, Resources,
+    Timestamp,
 };
 use trainyard_orchestrator::{Clock, SystemClock};
 
@@ -113,6 +114,13 @@ impl Cloud {
         let offers = offers.iter().map(|(id, price)| offer(id, price)).collect();
         let world = World { offers, exit: Some(0), ..World::default() };
         Cloud { info: Arc::new(info), world: Arc::new(Mutex::new(world)) }
+    }
+
+    /// A machine that nobody here ordered.
+    pub(crate) fn add(&self, order: &OrderName) {
+        let id = format!("by-hand-{}", &order.as_str()[12..]).parse().unwrap();
+        let machine = Machine { id, phase: MachinePhase::Up, price: None, answers: false, started: None };
+        self.world().machines.insert(order.clone(), machine);
     }
 
     pub(crate) fn world(&self) -> MutexGuard<'_, World> {
@@ -264,6 +272,13 @@ impl Workload for Agent {
 
     async fn state(&self) -> Result<WorkloadState, ConnectorError> {
         self.now()
+    }
+
+    async fn job(&self) -> Result<Option<KeptJob>, ConnectorError> {
+        let told = self.now()?.attempt;
+        let mut spec = JobSpec::new("gpt2");
+        spec.trainer.command = Some(vec!["true".to_owned()]);
+        Ok(told.map(|(job_id, attempt)| KeptJob { job_id, attempt, spec, accepted_at: now() }))
     }
 
     async fn put_input(&self, _: &InputSource) -> Result<(), ConnectorError> {

@@ -9,7 +9,9 @@
 
 mod clock;
 mod cloud;
+mod keys;
 mod ordering;
 mod rig;
+mod sweeping;
 mod trouble;
 mod watching;

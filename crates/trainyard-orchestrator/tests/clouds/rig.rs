@@ -1,5 +1,6 @@
 //! An orchestrator over SQLite and scripted providers, with short times.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use crate::cloud::Cloud;
 
 pub(crate) struct Rig {
     pub(crate) orchestrator: Orchestrator,
-    _directory: tempfile::TempDir,
+    _directory: Option<tempfile::TempDir>,
 }
 
 pub(crate) fn quick() -> Policy {
@@ -45,14 +46,24 @@ pub(crate) async fn rig_with(clouds: &[&Cloud], policy: Policy) -> Rig {
 
 pub(crate) async fn rig_at(clouds: &[&Cloud], policy: Policy, clock: Arc<dyn Clock>) -> Rig {
     let directory = tempfile::tempdir().unwrap();
-    let at = |name: &str| directory.path().join(name);
+    let rig = rig_of(directory.path(), clouds, policy, clock).await;
+    Rig { _directory: Some(directory), ..rig }
+}
+
+/// One over a directory that outlives it.
+pub(crate) async fn rig_in(directory: &Path, clouds: &[&Cloud], policy: Policy) -> Rig {
+    rig_of(directory, clouds, policy, Arc::new(SystemClock)).await
+}
+
+async fn rig_of(directory: &Path, clouds: &[&Cloud], policy: Policy, clock: Arc<dyn Clock>) -> Rig {
+    let at = |name: &str| directory.join(name);
     let orchestrator = Orchestrator::start(Parts {
         storage: Arc::new(SqliteStorage::open(SqliteOptions::new(at("db"))).await.unwrap()),
         artifacts: DiskArtifacts::open(at("artifacts")).await.unwrap(),
         checkpoints: DiskCheckpoints::open(at("checkpoints")).await.unwrap(),
         logs: LogFiles::open(at("logs")).await.unwrap(),
         inputs: InputFiles::open(at("inputs"), policy.input_bytes_max).await.unwrap(),
-        installation: Installation::open(directory.path(), &SystemClock).unwrap(),
+        installation: Installation::open(directory, &SystemClock).unwrap(),
         connectors: clouds.iter().map(|cloud| Arc::new((*cloud).clone()) as Arc<dyn Connector>).collect(),
         unconfigured: vec![("elsewhere".to_owned(), "set ELSEWHERE_API_KEY".to_owned())],
         allowed_paths: Vec::new(),
@@ -60,7 +71,7 @@ pub(crate) async fn rig_at(clouds: &[&Cloud], policy: Policy, clock: Arc<dyn Clo
         clock,
     })
     .unwrap();
-    Rig { orchestrator, _directory: directory }
+    Rig { orchestrator, _directory: None }
 }
 
 impl Rig {
@@ -81,6 +92,26 @@ impl Rig {
             Ok(submitted) => submitted.view.job.state().name().to_string(),
             Err(error) => format!("{:?} {}", error.kind, error.code),
         }
+    }
+
+    /// Waits until something is true of the world.
+    pub(crate) async fn awaits(&self, what: &str, is: impl Fn() -> bool) {
+        self.awaits_within(Duration::from_secs(20), what, is).await;
+    }
+
+    /// The same for what takes long.
+    pub(crate) async fn awaits_long(&self, what: &str, is: impl Fn() -> bool) {
+        self.awaits_within(Duration::from_secs(300), what, is).await;
+    }
+
+    async fn awaits_within(&self, within: Duration, what: &str, is: impl Fn() -> bool) {
+        let look = async {
+            while !is() {
+                // waits: between two looks at a state.
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        assert!(tokio::time::timeout(within, look).await.is_ok(), "not {what}");
     }
 
     pub(crate) async fn job(&self, id: &JobId) -> Job {

@@ -18,6 +18,8 @@ crate::tests![
     keys_that_do_not_work_are_told,
     a_private_image_brings_its_login_and_takes_it_away,
     the_account_tells_its_limits,
+    a_pod_that_was_renamed_is_still_ours,
+    a_login_that_a_crash_left_is_told_and_removed,
 ];
 
 async fn offers_are_sound_and_cheapest_first() {
@@ -162,5 +164,36 @@ async fn the_account_tells_its_limits() {
     assert!(
         account.limits.iter().any(|(name, value)| name == "ratelimit-policy" && value.contains("\"minute\""))
     );
+    rig.end().await;
+}
+
+async fn a_pod_that_was_renamed_is_still_ours() {
+    let rig = Rig::usual().await;
+    let order = rig.order().await;
+    let placed = rig.provision(&order).await.unwrap();
+    rig.world
+        .change(Vendor::Runpod, placed.id.as_str(), |name, _| *name = "my experiment".to_owned())
+        .unwrap();
+    let listed = rig.list().await;
+    assert_eq!((listed.len(), &listed[0].order, &listed[0].id), (1, &order.name, &placed.id));
+    rig.end().await;
+}
+
+async fn a_login_that_a_crash_left_is_told_and_removed() {
+    let rig = Rig::usual().await;
+    let mut order = rig.order().await;
+    order.image = Some("example.org/private:1".to_owned());
+    order.registry = Some(RegistryLogin {
+        username: "me".to_owned(),
+        password: SecretString::from("a-password".to_owned()),
+    });
+    rig.provision(&order).await.unwrap();
+    let left = rig.connector.list_leftovers(&installation()).await.unwrap();
+    assert_eq!((left.len(), left[0].order.as_ref()), (1, Some(&order.name)));
+    assert!(rig.connector.list_leftovers(&"somebody".parse().unwrap()).await.unwrap().is_empty());
+    for _ in 0..2 {
+        rig.again().remove_leftover(&left[0]).await.unwrap();
+    }
+    assert!(rig.connector.list_leftovers(&installation()).await.unwrap().is_empty());
     rig.end().await;
 }

@@ -22,6 +22,7 @@ crate::tests![
     keys_that_do_not_work_are_told,
     a_private_image_brings_its_login_and_shows_it_nowhere,
     the_account_tells_its_credit,
+    an_instance_whose_label_was_edited_is_still_ours,
 ];
 
 async fn offers_are_sound_and_cheapest_first() {
@@ -212,5 +213,15 @@ async fn the_account_tells_its_credit() {
     let account = rig.connector.account().await.unwrap();
     assert_eq!(account.credit.unwrap().to_string(), "100");
     assert!(account.rights.iter().all(|(_, finding)| finding == "yes"), "{:?}", account.rights);
+    rig.end().await;
+}
+
+async fn an_instance_whose_label_was_edited_is_still_ours() {
+    let rig = Rig::usual().await;
+    let order = rig.order().await;
+    let placed = rig.provision(&order).await.unwrap();
+    rig.world.change(Vendor::Vastai, placed.id.as_str(), |label, _| *label = "step 3".to_owned()).unwrap();
+    let listed = rig.list().await;
+    assert_eq!((listed.len(), &listed[0].order, &listed[0].id), (1, &order.name, &placed.id));
     rig.end().await;
 }

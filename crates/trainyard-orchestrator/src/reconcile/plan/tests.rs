@@ -12,6 +12,7 @@ fn now() -> Timestamp {
 
 fn bounds() -> Bounds {
     Bounds {
+        attempts_max: None,
         look_every: Duration::from_secs(2),
         boot_poll: Duration::from_millis(2),
         cancel_grace_max: Duration::from_secs(20),
