@@ -11,7 +11,7 @@ use trainyard::RunPodOptions;
 use trainyard::VastOptions;
 use trainyard::connector::Arch;
 use trainyard::domain::Budget;
-use trainyard::orchestrator::Policy;
+use trainyard::orchestrator::{Keep, Policy};
 use trainyard::{AgentOptions, Clouds, Config, LocalOptions, Orchestrator};
 use trainyard_server::{Bound, Server, ServerConfig};
 
@@ -125,6 +125,12 @@ fn policy(settings: &Settings) -> Result<Policy, Failure> {
     policy.telemetry_kept = retention.telemetry_days.map_or(policy.telemetry_kept, days);
     policy.jobs_kept = retention.jobs_days.map(days);
     policy.inputs_kept = retention.inputs_days.map_or(policy.inputs_kept, days);
+    let keep = |age: Option<u64>, bytes, usual: Keep| Keep { age: age.map(days).or(usual.age), bytes };
+    policy.artifacts_kept =
+        keep(retention.artifacts_days, retention.artifacts_max_bytes, policy.artifacts_kept);
+    policy.logs_kept = keep(retention.logs_days, retention.logs_max_bytes, policy.logs_kept);
+    policy.checkpoints_kept =
+        keep(retention.checkpoints_days, retention.checkpoints_max_bytes, policy.checkpoints_kept);
     policy.max_duration_s = limits.max_duration_s;
     policy.artifact_bytes_max = limits.artifact_max_bytes.unwrap_or(policy.artifact_bytes_max);
     policy.log_bytes_max = limits.log_max_bytes.unwrap_or(policy.log_bytes_max);

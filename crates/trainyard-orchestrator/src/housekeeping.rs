@@ -5,11 +5,11 @@ use std::sync::Arc;
 use tokio::time::{MissedTickBehavior, interval};
 use trainyard_domain::ProviderName;
 
-use crate::Error;
 use crate::core::Core;
+use crate::retention::retain;
 
-/// Rows that one round of retention takes at most, so that facts never wait for it.
-const EXPIRE_ROWS: usize = 1000;
+/// Rounds from one look through the files that are kept to the next.
+const FILES_EVERY: u64 = 10;
 /// Jobs rung for at once.
 const DUE_JOBS: usize = 1000;
 /// Jobs that are taken up at once after a start, in their order; more come when they are due.
@@ -69,6 +69,7 @@ pub(crate) async fn ring_free(core: Arc<Core>, name: ProviderName) {
 
 /// Retention.
 pub(crate) async fn keep_house(core: Arc<Core>) {
+    let mut round: u64 = 0;
     let mut ticks = interval(core.policy.housekeeping_every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -76,28 +77,10 @@ pub(crate) async fn keep_house(core: Arc<Core>) {
             _ = ticks.tick() => {}
             () = core.closed() => return,
         }
-        if let Err(error) = retain(&core).await {
+        let files = round.is_multiple_of(FILES_EVERY);
+        round = round.wrapping_add(1);
+        if let Err(error) = retain(&core, files).await {
             tracing::warn!(error = %error, detail = %error.detail_text(), "retention failed; it is tried again");
         }
     }
-}
-
-async fn retain(core: &Arc<Core>) -> Result<(), Error> {
-    let now = core.clock.now();
-    while core.storage.expire_telemetry(now - core.policy.telemetry_kept, EXPIRE_ROWS).await?
-        >= EXPIRE_ROWS as u64
-    {
-        tokio::task::yield_now().await;
-    }
-    if let Some(kept) = core.policy.jobs_kept {
-        for id in core.storage.ended_before(now - kept, EXPIRE_ROWS).await? {
-            // One of whose machines any is still being given back stays until it is.
-            let Some(stored) = core.storage.load(&id).await? else { continue };
-            if !stored.job.may_hold_machine() && core.storage.delete(&id, Some(stored.version)).await? {
-                crate::commands::forget_files(core, &id, false).await?;
-            }
-        }
-    }
-    core.inputs.expire((now - core.policy.inputs_kept).into()).await?;
-    Ok(())
 }

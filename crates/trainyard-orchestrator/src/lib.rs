@@ -28,6 +28,7 @@ mod reconcile;
 mod records;
 mod recover;
 mod release;
+mod retention;
 mod sightings;
 mod sweep;
 mod tail;
@@ -43,6 +44,7 @@ pub use installation::{Installation, InstallationError};
 pub use orchestrator::{Orchestrator, Parts};
 pub use policy::Policy;
 pub use recover::{GiveBack, Recovered, RecoveredMachine};
+pub use retention::Keep;
 /// What the server shows of a machine.
 pub use trainyard_connector::{ExecOutput, SshTarget};
 pub use view::{

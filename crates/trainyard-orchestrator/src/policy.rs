@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use trainyard_domain::{Budget, Money, ProviderName};
 
+use crate::Keep;
+
 /// The limits. `Default` is what the product ships with.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
@@ -48,6 +50,12 @@ pub struct Policy {
     pub telemetry_kept: Duration,
     /// Ended jobs are forgotten after this; none keeps them.
     pub jobs_kept: Option<Duration>,
+    /// Artifacts of ended jobs.
+    pub artifacts_kept: Keep,
+    /// Logs of ended jobs.
+    pub logs_kept: Keep,
+    /// Checkpoints that were brought home, of ended jobs.
+    pub checkpoints_kept: Keep,
     /// Uploaded inputs that no job wanted for this long are dropped. Longer than any job may run.
     pub inputs_kept: Duration,
     /// How often house is kept: what is old is dropped.
@@ -136,6 +144,9 @@ impl Default for Policy {
             released_wait: Duration::from_secs(60),
             telemetry_kept: Duration::from_secs(90 * 86_400),
             jobs_kept: None,
+            artifacts_kept: Keep::default(),
+            logs_kept: Keep::default(),
+            checkpoints_kept: Keep { age: Some(Duration::from_secs(30 * 86_400)), bytes: None },
             inputs_kept: Duration::from_secs(60 * 86_400),
             housekeeping_every: Duration::from_secs(60),
             sweep_every: Duration::from_secs(30),

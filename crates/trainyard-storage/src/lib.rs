@@ -8,6 +8,7 @@
 mod artifacts;
 mod checkpoints;
 mod durable;
+mod held;
 mod inputs;
 mod logs;
 #[cfg(feature = "sqlite")]
@@ -17,6 +18,7 @@ mod verbs;
 
 pub use artifacts::{BadPath, DiskArtifacts, FileIngest, Ingest, IngestError, check_path};
 pub use checkpoints::{BlobIngest, Checkpoint, CheckpointIngest, DiskCheckpoints, JobCheckpoints};
+pub use held::HeldFiles;
 pub use inputs::{InputError, InputFiles, Received};
 pub use logs::LogFiles;
 #[cfg(feature = "sqlite")]

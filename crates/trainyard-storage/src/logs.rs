@@ -12,8 +12,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use trainyard_domain::JobId;
 
-use crate::StorageError;
 use crate::durable::{blocking, probe, remove, sync_directory};
+use crate::held::all_held;
+use crate::{HeldFiles, StorageError};
 
 /// Bytes of one read at most.
 const READ_MAX: usize = 8 * 1024 * 1024;
@@ -130,6 +131,17 @@ impl LogFiles {
             tail(&file, lines, end.min(file.metadata()?.len()))
         });
         found.await.map_err(failed("reading a log"))
+    }
+
+    /// What is held, job by job, for retention.
+    ///
+    /// # Errors
+    /// [`StorageError::File`].
+    pub async fn jobs(&self) -> Result<Vec<HeldFiles>, StorageError> {
+        let root = Arc::clone(&self.root);
+        let of = |name: &str| name.strip_suffix(".log").and_then(|job| job.parse().ok());
+        let held = blocking(move || all_held(&root, of));
+        held.await.map_err(failed("reading the directory of logs"))
     }
 
     /// Forgets a job's log; says whether there was one.

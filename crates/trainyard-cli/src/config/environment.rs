@@ -66,6 +66,13 @@ impl Environment {
         reader.put("TRAINYARD_RETENTION_TELEMETRY_DAYS", &mut config.retention.telemetry_days)?;
         reader.put("TRAINYARD_RETENTION_JOBS_DAYS", &mut config.retention.jobs_days)?;
         reader.put("TRAINYARD_RETENTION_INPUTS_DAYS", &mut config.retention.inputs_days)?;
+        reader.put("TRAINYARD_RETENTION_ARTIFACTS_DAYS", &mut config.retention.artifacts_days)?;
+        reader.put("TRAINYARD_RETENTION_ARTIFACTS_MAX_BYTES", &mut config.retention.artifacts_max_bytes)?;
+        reader.put("TRAINYARD_RETENTION_LOGS_DAYS", &mut config.retention.logs_days)?;
+        reader.put("TRAINYARD_RETENTION_LOGS_MAX_BYTES", &mut config.retention.logs_max_bytes)?;
+        reader.put("TRAINYARD_RETENTION_CHECKPOINTS_DAYS", &mut config.retention.checkpoints_days)?;
+        reader
+            .put("TRAINYARD_RETENTION_CHECKPOINTS_MAX_BYTES", &mut config.retention.checkpoints_max_bytes)?;
         reader.put("TRAINYARD_LIMITS_MAX_DURATION_S", &mut config.limits.max_duration_s)?;
         reader.put("TRAINYARD_LIMITS_ARTIFACT_MAX_BYTES", &mut config.limits.artifact_max_bytes)?;
         reader.put("TRAINYARD_LIMITS_LOG_MAX_BYTES", &mut config.limits.log_max_bytes)?;

@@ -59,7 +59,7 @@ pub(crate) struct InputsSection {
     pub(crate) max_bytes: Option<u64>,
 }
 
-/// `[retention]`: how long what is kept, in days.
+/// `[retention]`: how long what is kept, in days, and how much.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RetentionSection {
@@ -69,6 +69,18 @@ pub(crate) struct RetentionSection {
     pub(crate) jobs_days: Option<u64>,
     /// Uploads that no job wanted for so long.
     pub(crate) inputs_days: Option<u64>,
+    /// Artifacts of ended jobs.
+    pub(crate) artifacts_days: Option<u64>,
+    /// Bytes of all of them together.
+    pub(crate) artifacts_max_bytes: Option<u64>,
+    /// Logs of ended jobs.
+    pub(crate) logs_days: Option<u64>,
+    /// Bytes of all of them together.
+    pub(crate) logs_max_bytes: Option<u64>,
+    /// Checkpoints of ended jobs.
+    pub(crate) checkpoints_days: Option<u64>,
+    /// Bytes of all of them together.
+    pub(crate) checkpoints_max_bytes: Option<u64>,
 }
 
 /// `[limits]`: what a job may ask for at most, and how large what it leaves may be.

@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use trainyard_domain::{ArtifactFile, AttemptNumber, JobId, Sha256};
 
 use super::{Ingest, IngestError, check_path};
-use crate::StorageError;
 use crate::durable::{blocking, digest_of, probe, remove, sync_directory};
+use crate::held::all_held;
+use crate::{HeldFiles, StorageError};
 
 /// Artifacts in a directory. Cheap to clone. Only one process may have it open.
 #[derive(Debug, Clone)]
@@ -115,6 +116,16 @@ impl DiskArtifacts {
     pub fn path(&self, job: &JobId, path: &str) -> Option<PathBuf> {
         check_path(path).ok()?;
         Some(self.root.join(job.as_str()).join(path))
+    }
+
+    /// What is held, job by job, for retention.
+    ///
+    /// # Errors
+    /// [`StorageError::File`].
+    pub async fn jobs(&self) -> Result<Vec<HeldFiles>, StorageError> {
+        let root = Arc::clone(&self.root);
+        let held = blocking(move || all_held(&root, |name| name.parse().ok()));
+        held.await.map_err(failed("reading the directory of artifacts"))
     }
 
     /// Forgets a job's artifact; says whether there was one.
