@@ -78,15 +78,23 @@ fn listen(yard: &Yard, crowd: &Crowd, heard: &Heard, dice: &mut Dice) -> Vec<(St
 
 /// Kills an agent of this machine's, or one in a container; says whether there was one.
 fn kill_an_agent(yard: &Yard, dice: &mut Dice) -> bool {
+    let seen = agents(yard);
+    // waits: a child that has just been forked still looks like its agent, and is the training's warden a moment later
+    std::thread::sleep(Duration::from_millis(20));
+    let agents: Vec<Process> = agents(yard).into_iter().filter(|agent| seen.contains(agent)).collect();
+    let chosen = dice.pick(&agents);
+    chosen.iter().for_each(|agent| agent.kill());
+    chosen.is_some()
+}
+
+fn agents(yard: &Yard) -> Vec<Process> {
     let mut agents = yard.server.agents();
     let rented = yard.world().alive().into_iter().filter(|machine| machine.vendor.to_string() == "vastai");
     for machine in rented {
         let of_it = Process::with_variable("TRAINYARD_BOOT_ORDER", &machine.name);
         agents.extend(of_it.into_iter().filter(|it| it.command_line().iter().any(|word| word == "__agent")));
     }
-    let chosen = dice.pick(&agents);
-    chosen.iter().for_each(|agent| agent.kill());
-    chosen.is_some()
+    agents
 }
 
 fn judge_all(yard: &Yard, crowded: &Crowded) {
