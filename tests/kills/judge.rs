@@ -94,12 +94,19 @@ pub(crate) fn rented(yard: &Yard, id: &str) -> usize {
     list(&job["attempts"]).iter().filter(|attempt| attempt["provider_job_id"].is_string()).count()
 }
 
+/// How many attempts of a job ever trained. One on this machine may have been lost before that: its directory was made,
+/// and the server killed before its agent was started.
+pub(crate) fn trained(yard: &Yard, id: &str) -> usize {
+    let job = yard.get(id, "");
+    list(&job["attempts"]).iter().filter(|attempt| attempt["started_at"].is_string()).count()
+}
+
 /// A completed job's artifact is that job's own; of an attempt that was not broken off every step and line is there once.
 pub(crate) fn whole_training(yard: &Yard, id: &str, steps: u64) {
     let artifact = yard.http().poke(&format!("{JOBS}/{id}/download-artifact")).ok(200);
     let bytes = std::fs::read(artifact["path"].as_str().expect("`path`")).expect("it is there");
     assert_eq!(String::from_utf8_lossy(&bytes), format!("adapter {id}"));
-    if rented(yard, id) > 1 {
+    if trained(yard, id) > 1 {
         return;
     }
     let series = yard.get(id, "/metrics?names=loss");
