@@ -109,7 +109,7 @@ impl Cloud {
             limits: Vec::new(),
             agent_lost_after_s: 1,
             settle_s: 0,
-            boot_deadline_s: 1,
+            boot_deadline_s: 3,
         };
         let offers = offers.iter().map(|(id, price)| offer(id, price)).collect();
         let world = World { offers, exit: Some(0), ..World::default() };
