@@ -130,7 +130,13 @@ impl From<CommitError> for Error {
         match error {
             CommitError::Missing(id) => Error::no_job(&id),
             CommitError::Storage(error) => error.into(),
-            CommitError::Stale(ref id) | CommitError::Fenced(ref id) => {
+            // No use in trying again: whoever took the job over goes on with it.
+            CommitError::Fenced(ref id) => {
+                let id = id.clone();
+                let message = "another process has taken over this job; ask it";
+                Error::new(ErrorKind::Unavailable, "taken_over", message).about(&id).because(error)
+            }
+            CommitError::Stale(ref id) => {
                 let id = id.clone();
                 Error::new(ErrorKind::Internal, "contention", "the job changed meanwhile; try again")
                     .about(&id)
