@@ -2,9 +2,10 @@
 //!
 //! `TRAINYARD_SIMULATION_SEEDS` says how many (default 5,000), `TRAINYARD_SIMULATION_FIRST` the first one.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use trainyard_simulation::oracle::Verdict;
 use trainyard_simulation::run::{Settings, run};
@@ -30,6 +31,23 @@ fn log() {
     }
 }
 
+/// Ends the program where a seed goes on without its time going on: it would for ever.
+fn watch(running: &Mutex<BTreeMap<u64, Instant>>, next: &AtomicU64, end: u64) {
+    const LONGEST: Duration = Duration::from_secs(120);
+    loop {
+        // waits: between two looks at what is under way
+        std::thread::sleep(Duration::from_millis(200));
+        let running = running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((seed, _)) = running.iter().find(|(_, began)| began.elapsed() > LONGEST) {
+            println!("seed {seed} does not end: {:#?}", Scenario::of(*seed));
+            std::process::exit(1);
+        }
+        if running.is_empty() && next.load(Ordering::Relaxed) >= end {
+            return;
+        }
+    }
+}
+
 #[test]
 fn every_seed_comes_to_rest_with_nothing_lost_leaked_or_doubled() {
     log();
@@ -38,9 +56,10 @@ fn every_seed_comes_to_rest_with_nothing_lost_leaked_or_doubled() {
     let settings = Settings::default();
     let (next, failed) = (AtomicU64::new(first), Mutex::new(Vec::new()));
     let sum = Mutex::new(Verdict::default());
-    let began = Instant::now();
+    let (began, running) = (Instant::now(), Mutex::new(BTreeMap::<u64, Instant>::new()));
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     std::thread::scope(|scope| {
+        scope.spawn(|| watch(&running, &next, first + count));
         for _ in 0..threads {
             scope.spawn(|| {
                 loop {
@@ -49,7 +68,10 @@ fn every_seed_comes_to_rest_with_nothing_lost_leaked_or_doubled() {
                         return;
                     }
                     let scenario = Scenario::of(seed);
-                    match run(&scenario, &settings) {
+                    running.lock().unwrap_or_else(PoisonError::into_inner).insert(seed, Instant::now());
+                    let judged = run(&scenario, &settings);
+                    running.lock().unwrap_or_else(PoisonError::into_inner).remove(&seed);
+                    match judged {
                         Ok(verdict) => {
                             let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
                             sum.add(&verdict);
