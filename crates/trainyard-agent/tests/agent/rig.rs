@@ -30,7 +30,7 @@ macro_rules! tests {
 }
 
 /// States are waited for this long.
-const WITHIN: Duration = Duration::from_secs(20);
+const WITHIN: Duration = Duration::from_secs(60);
 
 /// Waits for something to become true.
 pub(crate) async fn until(what: &str, mut is_true: impl AsyncFnMut() -> bool) {
