@@ -75,7 +75,7 @@ fn tell(out: Out, done: &Recovered) -> Result<(), Failure> {
     if rows.is_empty() {
         note("no machine of this installation is unknown to the database");
     } else {
-        out.line(out::table(&["PROVIDER", "ORDER", "MACHINE", "JOB", "WHAT"], rows.into_iter()))?;
+        out.line(out::table(&["PROVIDER", "ORDER", "MACHINE", "JOB", "WHAT"], rows))?;
     }
     for (provider, why) in &done.unread {
         note(format!("{provider} could not be read: {why}"));

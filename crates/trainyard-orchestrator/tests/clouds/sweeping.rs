@@ -39,6 +39,7 @@ async fn an_orphan_goes_and_what_is_not_ours_is_never_touched() {
         orphans.iter().all(|order| !cloud.world().machines.contains_key(order))
     })
     .await;
+    #[expect(clippy::disallowed_methods, reason = "a test's own configuration")]
     let count = std::env::var("TRAINYARD_SWEEPS").ok().and_then(|text| text.parse().ok()).unwrap_or(SWEEPS);
     let before = cloud.world().listings;
     rig.awaits_long("so many sweeps", || cloud.world().listings >= before + count).await;
