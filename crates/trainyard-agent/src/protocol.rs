@@ -28,6 +28,11 @@ pub(crate) const ANSWER_BYTES_MAX: u64 = 32 << 20;
 /// Longest wait of a long poll, in milliseconds: below the idle limit of every proxy known.
 pub(crate) const WAIT_MS_MAX: u64 = 30_000;
 
+/// The query's name for the attempt that a request is meant for.
+pub(crate) const ATTEMPT_QUERY: &str = "for";
+/// The agent serves another attempt by now than the one that a request is meant for.
+pub(crate) const CODE_OTHER_ATTEMPT: &str = "other_attempt";
+
 /// What `PROGRAM __agent --version` prints: by this an image's own agent is known to speak this protocol.
 pub(crate) const VERSION_LINE: &str = concat!("trainyard-agent ", env!("CARGO_PKG_VERSION"));
 /// Most bytes of an agent's binary that is sent to a machine, packed; its receiver there refuses more.
@@ -114,6 +119,11 @@ pub(crate) struct HoldBody {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ReleaseBody {
     pub(crate) path: String,
+}
+
+/// An attempt in a query: its number and its job's id, which holds nothing that a URL may not.
+pub(crate) fn attempt_word(job: &JobId, attempt: AttemptNumber) -> String {
+    format!("{attempt}.{job}")
 }
 
 /// What a signature is made over.

@@ -21,6 +21,12 @@ pub trait Workload: Debug + Send + Sync {
     /// The agent's unsigned greeting: which boot of it answers, and its clock.
     async fn greet(&self) -> Result<AgentGreeting, ConnectorError>;
 
+    /// From now on calls are meant for that attempt: an agent that serves another one by then refuses what would
+    /// command or read it, as one machine serves several attempts one after another. The default minds nothing.
+    fn serve(&mut self, job: &JobId, attempt: AttemptNumber) {
+        let _ = (job, attempt);
+    }
+
     /// The job that this agent was told to start, as it keeps it; none where it was told nothing yet. By this a job is
     /// rebuilt whose record here is lost. The default is `Unsupported`.
     async fn job(&self) -> Result<Option<KeptJob>, ConnectorError> {

@@ -47,6 +47,9 @@ pub struct Machine {
     /// Since when nobody needs it, where its removal was not taken at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unneeded_since: Option<Timestamp>,
+    /// Until when it is kept for another job, by the job that it served last; that moment may have passed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm_until: Option<Timestamp>,
     /// What its vendor billed, as its books were last read after the end; none where it has no books to read, or they
     /// were not read yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -90,6 +93,7 @@ impl Machine {
             labels: BTreeMap::new(),
             reserved: None,
             unneeded_since: None,
+            warm_until: None,
             bill: None,
         }
     }
@@ -97,6 +101,12 @@ impl Machine {
     /// Whether it may still be billed.
     pub fn may_be_billed(&self) -> bool {
         self.gone_at.is_none()
+    }
+
+    /// Whether another job can take it over at `now`.
+    pub fn is_warm(&self, now: Timestamp) -> bool {
+        let kept = self.warm_until.is_some_and(|until| now < until);
+        kept && self.provider_job_id.is_some() && self.gone_at.is_none() && self.release_asked_at.is_none()
     }
 
     /// What it has cost by `now`: what its vendor billed once that is settled, else its price over the time from

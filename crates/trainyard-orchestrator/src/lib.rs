@@ -34,6 +34,7 @@ mod sweep;
 mod tail;
 mod vault;
 mod view;
+mod warm;
 mod watch;
 
 pub use clock::{Clock, SystemClock};

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use trainyard_connector::{ConnectorError, Workload};
-use trainyard_domain::{Job, Rental, Timestamp};
+use trainyard_domain::{AttemptNumber, Job, JobId, Rental, Timestamp};
 
 use crate::bells::lock;
 use crate::checkpoints::Resume;
@@ -51,6 +51,8 @@ impl Silence {
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) workload: Box<dyn Workload>,
+    /// Whose attempt it is for: a machine serves several, one after another.
+    of: (JobId, AttemptNumber),
     /// Silence before the link was made was ours, not the agent's.
     silence: Mutex<Silence>,
     tail: Mutex<Option<JoinHandle<()>>>,
@@ -84,15 +86,18 @@ impl Link {
         rental: &Rental,
     ) -> Result<Option<Arc<Link>>, ConnectorError> {
         let (Some(provider), Some(attempt)) = (core.provider_of(job), job.attempt()) else { return Ok(None) };
-        if let Some(link) = lock(&core.links).get(&attempt.order) {
+        let of = (job.id().clone(), rental.attempt);
+        if let Some(link) = lock(&core.links).get(&attempt.order).filter(|link| link.of == of) {
             return Ok(Some(link.clone()));
         }
         if let Some(memory) = &attempt.memory {
             provider.connector.recall(&attempt.order, memory);
         }
-        let workload = provider.connector.attach(&attempt.order, &rental.machine).await?;
+        let mut workload = provider.connector.attach(&attempt.order, &rental.machine).await?;
+        workload.serve(&of.0, of.1);
         let link = Arc::new(Link {
             workload,
+            of: of.clone(),
             silence: Mutex::new(Silence::default()),
             tail: Mutex::new(None),
             keeper: Mutex::new(None),
@@ -104,12 +109,22 @@ impl Link {
             handed_over: AtomicBool::new(false),
             broke_off: Mutex::new(None),
         });
-        Ok(Some(lock(&core.links).entry(attempt.order.clone()).or_insert(link).clone()))
+        let mut links = lock(&core.links);
+        if let Some(known) = links.get(&attempt.order).filter(|known| known.of == of) {
+            return Ok(Some(known.clone()));
+        }
+        // What followed an attempt before this one on the same machine is over.
+        if let Some(old) = links.insert(attempt.order.clone(), link.clone()) {
+            old.unfollow();
+        }
+        Ok(Some(link))
     }
 
     /// The link of a job's machine, where there is one: nobody is asked.
     pub(crate) fn known(core: &Core, job: &Job) -> Option<Arc<Link>> {
-        lock(&core.links).get(&job.attempt()?.order).cloned()
+        let attempt = job.attempt()?;
+        let of = (job.id().clone(), attempt.number);
+        lock(&core.links).get(&attempt.order).filter(|link| link.of == of).cloned()
     }
 
     /// The agent answered just now.

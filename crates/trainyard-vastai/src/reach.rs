@@ -12,7 +12,7 @@ use trainyard_connector::{
     AgentGreeting, Arch, CheckpointInfo, CheckpointManifest, ConnectorError, ErrorKind, EventBatch,
     ExecOrder, ExecOutput, InputSource, KeptJob, Manifest, Renewal, StartOrder, Workload, WorkloadState,
 };
-use trainyard_domain::OrderName;
+use trainyard_domain::{AttemptNumber, JobId, OrderName};
 
 use crate::connector::Shared;
 use crate::seen::Whereabouts;
@@ -28,11 +28,13 @@ pub(crate) struct MappedWorkload {
     order: OrderName,
     id: u64,
     client: Mutex<Option<(SocketAddr, AgentClient)>>,
+    /// The attempt that calls are meant for.
+    attempt: Option<(JobId, AttemptNumber)>,
 }
 
 impl MappedWorkload {
     pub(crate) fn new(shared: Arc<Shared>, order: OrderName, id: u64) -> MappedWorkload {
-        MappedWorkload { shared, order, id, client: Mutex::new(None) }
+        MappedWorkload { shared, order, id, client: Mutex::new(None), attempt: None }
     }
 
     async fn client(&self) -> Result<AgentClient, ConnectorError> {
@@ -41,7 +43,10 @@ impl MappedWorkload {
         match &*client {
             Some((known, client)) if *known == address => Ok(client.clone()),
             _ => {
-                let fresh = self.dial(address, arch)?;
+                let mut fresh = self.dial(address, arch)?;
+                if let Some((job, attempt)) = &self.attempt {
+                    fresh.serve(job, *attempt);
+                }
                 *client = Some((address, fresh.clone()));
                 Ok(fresh)
             }
@@ -98,6 +103,11 @@ fn not_yet() -> ConnectorError {
 
 #[async_trait]
 impl Workload for MappedWorkload {
+    fn serve(&mut self, job: &JobId, attempt: AttemptNumber) {
+        self.attempt = Some((job.clone(), attempt));
+        *self.client.get_mut().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     async fn greet(&self) -> Result<AgentGreeting, ConnectorError> {
         self.heed(self.client().await?.greet().await)
     }

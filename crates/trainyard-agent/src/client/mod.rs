@@ -23,7 +23,7 @@ use trainyard_connector::{
     EventBatch, ExecOrder, ExecOutput, InputSource, KeptJob, Manifest, Renewal, StartOrder, Workload,
     WorkloadState,
 };
-use trainyard_domain::OrderName;
+use trainyard_domain::{AttemptNumber, JobId, OrderName};
 
 use crate::SigningKey;
 use crate::protocol::{
@@ -124,6 +124,10 @@ impl AgentClient {
 
 #[async_trait]
 impl Workload for AgentClient {
+    fn serve(&mut self, job: &JobId, attempt: AttemptNumber) {
+        self.transport.serve(job, attempt);
+    }
+
     async fn greet(&self) -> Result<AgentGreeting, ConnectorError> {
         self.transport.greet().await
     }

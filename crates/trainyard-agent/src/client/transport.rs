@@ -12,13 +12,13 @@ use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
 use sha2::Digest;
 use trainyard_connector::{AgentGreeting, Arch, ConnectorError, ErrorKind};
-use trainyard_domain::OrderName;
+use trainyard_domain::{AttemptNumber, JobId, OrderName};
 
 use super::push::{Target, push};
 use super::{AgentSupply, EXEC};
 use crate::protocol::{
-    BOOT_HEADER, CODE_BOOT_CHANGED, CODE_CLOCK, CODE_MISMATCH, CODE_OFFSET, CODE_REPLAYED, CODE_UNSUPPORTED,
-    DIGEST_HEADER, ErrorBody, SIGNATURE_HEADER, TIME_HEADER, string_to_sign,
+    ATTEMPT_QUERY, BOOT_HEADER, CODE_BOOT_CHANGED, CODE_CLOCK, CODE_MISMATCH, CODE_OFFSET, CODE_REPLAYED,
+    CODE_UNSUPPORTED, DIGEST_HEADER, ErrorBody, SIGNATURE_HEADER, TIME_HEADER, attempt_word, string_to_sign,
 };
 use crate::{SigningKey, clock};
 
@@ -44,6 +44,8 @@ pub(super) struct Transport {
     inner: Arc<Inner>,
     /// Who sends the agent where the machine still waits for it.
     supply: Option<(AgentSupply, Arch)>,
+    /// The attempt that calls are meant for, as it stands in a query.
+    attempt: Option<String>,
 }
 
 #[derive(Debug)]
@@ -121,12 +123,18 @@ impl Transport {
                 last_time: AtomicI64::new(i64::MIN),
             }),
             supply: None,
+            attempt: None,
         })
     }
 
     pub(super) fn supplied(mut self, supply: AgentSupply, arch: Arch) -> Transport {
         self.supply = Some((supply, arch));
         self
+    }
+
+    /// Calls are meant for that attempt from now on; a clone made before goes on as it was.
+    pub(super) fn serve(&mut self, job: &JobId, attempt: AttemptNumber) {
+        self.attempt = Some(attempt_word(job, attempt));
     }
 
     /// Asks for the greeting and keeps it. Where the machine waits for its agent, that is sent first; one that takes
@@ -205,9 +213,16 @@ impl Transport {
     fn signed(&self, call: &Call<'_>, known: &Known) -> reqwest::RequestBuilder {
         let time = self.next_time(known.ahead_ms).to_string();
         let (order, method) = (self.inner.order.as_str(), call.method.as_str());
-        let message = string_to_sign(order, &known.boot_id, method, call.target, &time, &call.body);
+        let target = match &self.attempt {
+            Some(attempt) => {
+                let joint = if call.target.contains('?') { '&' } else { '?' };
+                format!("{}{joint}{ATTEMPT_QUERY}={attempt}", call.target)
+            }
+            None => call.target.to_owned(),
+        };
+        let message = string_to_sign(order, &known.boot_id, method, &target, &time, &call.body);
         let signature = BASE64_STANDARD.encode(self.inner.key.sign(message.as_bytes()));
-        let url = format!("{}{}", self.inner.base, call.target);
+        let url = format!("{}{target}", self.inner.base);
         let mut request = self.inner.http.request(call.method.clone(), url).timeout(call.within);
         if let Some(range) = &call.range {
             request = request.header(CONTENT_RANGE, range);

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::Method;
 use hyper::header::CONTENT_RANGE;
 use hyper::http::request::Parts;
+use hyper::{Method, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
@@ -19,7 +19,10 @@ use super::exec::exec;
 use super::inputs::{self, Part};
 use super::manifest;
 use super::refusal::Refusal;
-use crate::protocol::{ANSWER_BYTES_MAX, HoldBody, ReleaseBody, RenewBody, StartBody, StopBody, WAIT_MS_MAX};
+use crate::protocol::{
+    ANSWER_BYTES_MAX, ATTEMPT_QUERY, CODE_OTHER_ATTEMPT, HoldBody, ReleaseBody, RenewBody, StartBody,
+    StopBody, WAIT_MS_MAX, attempt_word,
+};
 
 /// Events in one answer, unless asked for fewer.
 const EVENTS_MAX: usize = 4096;
@@ -43,6 +46,7 @@ pub(super) fn hello(agent: &Agent) -> Result<Answer, Refusal> {
 pub(super) async fn route(agent: &Arc<Agent>, head: &Parts, body: Bytes) -> Result<Answer, Refusal> {
     let query = Query(head.uri.query().unwrap_or_default());
     let Some(path) = head.uri.path().strip_prefix("/v1/") else { return Err(unknown(head)) };
+    meant_for_current(agent, path, &query)?;
     match (&head.method, path) {
         (&Method::GET, "state") => json(&agent.state()),
         (&Method::POST, "start") => {
@@ -94,6 +98,20 @@ pub(super) async fn route(agent: &Arc<Agent>, head: &Parts, body: Bytes) -> Resu
             Some(digest) => input(agent, method, digest, head, body).await,
             None => Err(unknown(head)),
         },
+    }
+}
+
+/// What commands or reads an attempt is refused where another one is served by now: whoever spoke to the one before,
+/// and is late, neither stops nor reads this one.
+fn meant_for_current(agent: &Agent, path: &str, query: &Query<'_>) -> Result<(), Refusal> {
+    let of_machine = ["state", "job", "start", "release"].contains(&path) || path.starts_with("inputs/");
+    let Some(meant) = query.raw(ATTEMPT_QUERY).filter(|_| !of_machine) else { return Ok(()) };
+    match agent.current() {
+        Some(now) if attempt_word(now.job(), now.number()) != meant => {
+            let text = "another attempt runs on this machine by now";
+            Err(Refusal::new(StatusCode::CONFLICT, CODE_OTHER_ATTEMPT, text))
+        }
+        Some(_) | None => Ok(()),
     }
 }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Phase, Reason};
-use crate::{AttemptNumber, Money, OrderName, ProviderJobId, ProviderName, Timestamp};
+use crate::{AttemptNumber, JobId, Money, OrderName, ProviderJobId, ProviderName, Timestamp};
 
 /// One attempt of a job, as the history shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +61,13 @@ pub struct Attempt {
     /// The checkpoint that it was handed to continue from; none where it began anew, or its machine kept one by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resumed_from: Option<Resumed>,
+    /// It takes over a machine that another job kept warm: `order` is the name of the order that brought that machine,
+    /// and nothing is asked of the provider.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adopted: bool,
+    /// Its machine, kept warm, went over to another job, which pays for it from then on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passed_on: Option<PassedOn>,
 }
 
 /// A checkpoint that an attempt continued from.
@@ -70,6 +77,15 @@ pub struct Resumed {
     pub checkpoint: String,
     /// The step it was written at, where that is known.
     pub step: Option<u64>,
+}
+
+/// A machine that went over to another job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PassedOn {
+    /// When.
+    pub at: Timestamp,
+    /// To which job.
+    pub to: JobId,
 }
 
 /// What was ordered: an offer in the words of the history.
@@ -96,8 +112,11 @@ impl Attempt {
     /// Most phases that are kept of one attempt; it has fewer than ten in the ordinary way.
     pub const PHASES_MAX: usize = 64;
 
-    /// Until when its machine was, or is, billed.
+    /// Until when its machine was, or is, billed to this attempt.
     pub fn billed_until(&self) -> Option<Timestamp> {
+        if let Some(passed_on) = &self.passed_on {
+            return Some(passed_on.at);
+        }
         self.gone_at.map(|gone| self.billed_until.unwrap_or(gone))
     }
 
@@ -121,9 +140,9 @@ impl Attempt {
         (until - from).num_seconds().max(0).unsigned_abs()
     }
 
-    /// Whether its machine may still be there.
+    /// Whether its machine may still be there, for this attempt.
     pub fn may_hold_machine(&self) -> bool {
-        self.placed_at.is_some() && self.gone_at.is_none()
+        self.placed_at.is_some() && self.gone_at.is_none() && self.passed_on.is_none()
     }
 
     /// Whether a machine was rented for it: only such attempts count towards `retry.max_attempts`.

@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Attempt, Claim, Fact, JobState, Phase, Reason, StateName, Wish};
-use crate::{ArtifactRecord, AttemptNumber, JobId, Limits, NotificationKind, ProviderName, Timestamp};
+use super::{Attempt, Claim, Fact, JobState, PassedOn, Phase, Reason, StateName, Wish};
+use crate::{
+    ArtifactRecord, AttemptNumber, JobId, Limits, NotificationKind, OrderName, ProviderName, Timestamp,
+};
 
 /// Everything of a job but its specification, in the form that is stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,6 +46,12 @@ pub struct JobBody {
     /// Since when it waits for a provider to have such a machine; over when it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity_since: Option<Timestamp>,
+    /// The order whose machine, kept warm by another job, the first attempt of the present submission takes over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_machine: Option<OrderName>,
+    /// Until when the machine of the ended job is kept for another job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm_until: Option<Timestamp>,
 }
 
 fn is_zero(number: &u32) -> bool {
@@ -165,6 +173,10 @@ impl JobBody {
             }
             Fact::Returned { attempt } => {
                 self.attempt_mut(*attempt, |a| a.gone_at = Some(now));
+                self.set_phase(None, now);
+            }
+            Fact::PassedOn { attempt, to } => {
+                self.attempt_mut(*attempt, |a| a.passed_on = Some(PassedOn { at: now, to: to.clone() }));
                 self.set_phase(None, now);
             }
         }

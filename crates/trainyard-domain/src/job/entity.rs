@@ -49,6 +49,8 @@ impl Job {
             auto: false,
             attempts_before: 0,
             capacity_since: None,
+            on_machine: None,
+            warm_until: None,
         };
         Job { spec: Arc::new(spec), body }
     }
@@ -150,6 +152,7 @@ impl Job {
             self.body.provider = Some(provider.clone());
             self.body.reason = None;
             self.body.auto = false;
+            self.body.on_machine = None;
             self.body.attempts_before = u32::try_from(self.body.attempts.len()).unwrap_or(u32::MAX);
         }
         self.body.wish = wish;
@@ -209,6 +212,8 @@ impl Job {
             log_cursor: None,
             memory: None,
             resumed_from: None,
+            adopted: false,
+            passed_on: None,
         });
         Ok(number)
     }
@@ -255,6 +260,32 @@ impl Job {
     /// Notes that the job may go to any provider: it was submitted to `auto`.
     pub fn set_auto(&mut self) {
         self.body.auto = true;
+    }
+
+    /// Notes that its first attempt goes to a machine that another job keeps warm, by the name of that machine's order.
+    pub fn set_machine(&mut self, order: OrderName) {
+        self.body.on_machine = Some(order);
+    }
+
+    /// The warm machine that its next attempt takes over; none once the present submission made an attempt.
+    pub fn wants_machine(&self) -> Option<&OrderName> {
+        let first = self.body.attempts.len() == self.body.attempts_before as usize;
+        self.body.on_machine.as_ref().filter(|_| first)
+    }
+
+    /// Notes that an attempt takes over a machine that another job keeps warm.
+    pub fn set_adopted(&mut self, attempt: AttemptNumber) {
+        self.body.attempt_mut(attempt, |a| a.adopted = true);
+    }
+
+    /// Until when the machine of the ended job is kept for another job; that moment may have passed.
+    pub fn warm_until(&self) -> Option<Timestamp> {
+        self.body.warm_until
+    }
+
+    /// Notes until when the machine of the ended job is kept for another job.
+    pub fn keep_warm_until(&mut self, until: Timestamp) {
+        self.body.warm_until = Some(until);
     }
 
     /// Notes the offer that an attempt's order names.

@@ -8,7 +8,7 @@ mod phase;
 mod state;
 mod transition;
 
-pub use attempt::{Attempt, Diagnosis, Exit, OfferTaken, Resumed};
+pub use attempt::{Attempt, Diagnosis, Exit, OfferTaken, PassedOn, Resumed};
 pub use body::{CorruptJob, JobBody, Origin};
 pub use command::{Command, Refusal, StopCause, Wish};
 pub use entity::Job;

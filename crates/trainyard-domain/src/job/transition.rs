@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Claim, Ended, JobState, Rental, StateName};
-use crate::{AttemptNumber, Timestamp};
+use crate::{AttemptNumber, JobId, Timestamp};
 
 /// Something that happened. Facts move the state; nothing else does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +64,13 @@ pub enum Fact {
         /// Whose machine.
         attempt: AttemptNumber,
     },
+    /// What the ended job still held, kept warm, went over to another job.
+    PassedOn {
+        /// Whose machine.
+        attempt: AttemptNumber,
+        /// To which job.
+        to: JobId,
+    },
 }
 
 impl Fact {
@@ -83,6 +90,7 @@ impl Fact {
             Fact::Failed { .. } => "failed",
             Fact::Stopped { .. } => "stopped",
             Fact::Returned { .. } => "returned",
+            Fact::PassedOn { .. } => "passed_on",
         }
     }
 }
@@ -226,7 +234,11 @@ fn settle(end: &Ended, fact: &Fact) -> Option<Ended> {
         (Claim::Asked { attempt: asked }, Fact::Placed(rental)) if *asked == rental.attempt => {
             Some(Claim::Holding(rental.clone()))
         }
-        (Claim::Holding(rental), Fact::Returned { attempt }) if rental.attempt == *attempt => None,
+        (Claim::Holding(rental), Fact::Returned { attempt } | Fact::PassedOn { attempt, .. })
+            if rental.attempt == *attempt =>
+        {
+            None
+        }
         _ => return None,
     };
     Some(Ended { at: end.at, left })

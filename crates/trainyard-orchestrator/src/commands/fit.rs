@@ -5,19 +5,20 @@ use std::sync::Arc;
 
 use secrecy::ExposeSecret;
 use trainyard_connector::{Offer, gpu};
-use trainyard_domain::{Job, JobSpec, ProviderName, TINY_MODEL, TrainerKind};
+use trainyard_domain::{Job, JobSpec, Machine, ProviderName, TINY_MODEL, TrainerKind};
 
 use super::offers::{cheapest, recent};
 use super::validate::Found;
-use crate::Error;
 use crate::core::{Core, Provider};
 use crate::offers::everything;
+use crate::{Error, warm};
 
 /// Checks a job against the providers it may go to.
 pub(super) async fn check(
     core: &Arc<Core>,
     job: &Job,
     names: &[&ProviderName],
+    on: Option<&Machine>,
     found: &mut Found,
 ) -> Result<(), Error> {
     // The limits may have been changed since it was created.
@@ -32,6 +33,9 @@ pub(super) async fn check(
     for (_, provider) in &rents {
         found.warnings.extend(provider.connector.surprises(spec));
     }
+    if let Some(machine) = on {
+        return warm_machine(core, job, machine, found).await;
+    }
     let mut offers: Vec<Offer> = Vec::new();
     for (_, provider) in rents.iter().filter(|(_, provider)| provider.connector.info().capabilities.offers) {
         let known = recent(core, provider, &everything()).await;
@@ -39,6 +43,21 @@ pub(super) async fn check(
     }
     cards(spec, &offers, found);
     prices(core, spec, &rents, found).await;
+    Ok(())
+}
+
+/// The machine that is there already, instead of what is for rent.
+async fn warm_machine(
+    core: &Arc<Core>,
+    job: &Job,
+    machine: &Machine,
+    found: &mut Found,
+) -> Result<(), Error> {
+    let Some(keeper) = warm::keeper(core, machine).await? else { return Ok(()) };
+    for error in warm::unfit(core, job, machine, &keeper.job) {
+        found.wrong("machine_unfit", &error.field, error.message);
+    }
+    found.checked.push(format!("machine: `{}` is kept warm by the job `{}`", machine.order, keeper.job.id()));
     Ok(())
 }
 

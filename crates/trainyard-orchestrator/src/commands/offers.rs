@@ -107,7 +107,7 @@ async fn estimate(
         expected: None,
         max_duration_s: spec.limits.max_duration_s,
         least_gpu_memory_gb: spec.least_gpu_memory_gb(),
-        refused: super::validate::unavailable(spec, provider)
+        refused: super::validate::unavailable(spec)
             .map(|(field, message)| Reason::new("not_yet_available", format!("`{field}` {message}"))),
     };
     if !provider.connector.info().capabilities.offers {

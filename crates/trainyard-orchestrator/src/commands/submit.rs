@@ -4,19 +4,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use trainyard_domain::{Command, Fact, JobId, JobState, NotificationKind, Phase, ProviderName, Wish};
+use trainyard_domain::{
+    Command, Fact, JobId, JobState, Machine, NotificationKind, OrderName, Phase, ProviderName, Wish,
+};
 use trainyard_storage::{KeyMark, StoredJob};
 
 use super::validate::check;
 use super::{load, view};
 use crate::core::Core;
 use crate::reconcile::{Draft, auto_providers};
-use crate::{Error, ErrorKind, JobView, Orchestrator, Submitted};
+use crate::{Error, ErrorKind, JobView, Orchestrator, Submitted, warm};
 
 /// The word for any provider.
 pub(super) const AUTO: &str = "auto";
 /// Codes of refusals that are the caller's to mend: 400. All others are a provider's fault: 500.
-const CALLERS_FAULT: [&str; 3] = ["order_invalid", "price_ceiling", "budget"];
+const CALLERS_FAULT: [&str; 4] = ["order_invalid", "price_ceiling", "budget", warm::NOT_WARM];
 
 impl Orchestrator {
     /// Starts a job, as the specification's `orchestrator.start_training("job_1", provider="local")`.
@@ -34,7 +36,7 @@ impl Orchestrator {
     /// submit to the same provider answers the same and starts nothing twice.
     ///
     /// # Errors
-    /// 400: wrong state, unknown provider, a check that failed. 500: refused by the provider, or failed before it ran.
+    /// 400: wrong state, unknown provider, a machine that is not warm, a check that failed. 500: refused by the provider, or failed before it ran.
     pub async fn submit(
         &self,
         id: &JobId,
@@ -44,20 +46,17 @@ impl Orchestrator {
     ) -> Result<Submitted, Error> {
         let core = &self.core;
         let stored = load(core, id).await?;
-        let auto = provider == AUTO;
-        let name = match auto {
-            true => any_provider(core, &stored.job),
-            false => provider_named(core, provider),
+        let on = match machine {
+            Some(text) => Some(warm_machine(core, &stored, provider, text).await.map_err(|e| e.about(id))?),
+            None => None,
+        };
+        let auto = provider == AUTO && on.is_none();
+        let name = match &on {
+            Some(machine) => Ok(machine.provider.clone()),
+            None if auto => any_provider(core, &stored.job),
+            None => provider_named(core, provider),
         };
         let name = name.map_err(|error| error.about(id))?;
-        if machine.is_some() {
-            return Err(Error::bad_request(
-                "not_yet_available",
-                "submitting to a warm machine is not available yet",
-            )
-            .detail("leave `machine` out")
-            .about(id));
-        }
         let wait = wait.min(core.policy.submit_wait_max);
         if self.done().is_some() && stored.job.wish() != Wish::Rest {
             // It was submitted under this key before: what is left is the answer.
@@ -66,7 +65,9 @@ impl Orchestrator {
         }
         stored.job.ask(&Command::Submit(name.clone())).map_err(|refusal| refused(id, &refusal))?;
         if stored.job.wish() == Wish::Rest {
-            let found = check(core, &stored.job, Some(&name), auto).await.map_err(|error| error.about(id))?;
+            let found = check(core, &stored.job, Some(&name), auto, on.as_ref())
+                .await
+                .map_err(|error| error.about(id))?;
             if let Some(first) = found.errors.first() {
                 let all: Vec<String> =
                     found.errors.iter().map(|e| format!("`{}` {}", e.field, e.message)).collect();
@@ -77,29 +78,63 @@ impl Orchestrator {
             }
         }
         let bell = core.bells.listen(id);
-        wish_to_run(core, stored, &name, auto, wait.is_zero(), self.mark(id)).await?;
+        let to = Destination { name: &name, auto, machine: on.map(|machine| machine.order) };
+        wish_to_run(core, stored, &to, wait.is_zero(), self.mark(id)).await?;
         core.queue.ring(id);
         follow(core, id, bell, wait).await
     }
+}
+
+/// Where a job is submitted to.
+struct Destination<'a> {
+    name: &'a ProviderName,
+    auto: bool,
+    /// A warm machine of that provider.
+    machine: Option<OrderName>,
+}
+
+/// The warm machine that a submit names, at the provider that it names.
+async fn warm_machine(
+    core: &Arc<Core>,
+    stored: &StoredJob,
+    provider: &str,
+    text: &str,
+) -> Result<Machine, Error> {
+    let machine = warm::find(core, &stored.job, text).await?;
+    if provider != AUTO && provider != machine.provider.as_str() {
+        let message = format!("the machine `{}` is one of `{}`", machine.order, machine.provider);
+        return Err(
+            Error::bad_request("wrong_provider", message).detail("submit to that provider, or to `auto`")
+        );
+    }
+    if stored.job.wish() != Wish::Rest && stored.job.body().on_machine.as_ref() != Some(&machine.order) {
+        let message = "the job was submitted elsewhere already; clone it to train it on that machine";
+        return Err(Error::bad_request("already_submitted", message));
+    }
+    provider_named(core, machine.provider.as_str())?;
+    Ok(machine)
 }
 
 /// Records the wish, and the news of it. A job that is under way already is left as it is.
 async fn wish_to_run(
     core: &Arc<Core>,
     stored: StoredJob,
-    name: &ProviderName,
-    auto: bool,
+    to: &Destination<'_>,
     at_once: bool,
     key: Option<KeyMark>,
 ) -> Result<(), Error> {
+    let Destination { name, auto, machine } = to;
     let id = stored.job.id().clone();
     let mut stored = stored;
     loop {
         let mut draft = Draft::of(&stored, core.clock.now());
-        let changed =
-            draft.job.command(&Command::Submit(name.clone())).map_err(|refusal| refused(&id, &refusal))?;
-        if changed && auto {
+        let command = Command::Submit((*name).clone());
+        let changed = draft.job.command(&command).map_err(|refusal| refused(&id, &refusal))?;
+        if changed && *auto {
             draft.job.set_auto();
+        }
+        if let (true, Some(order)) = (changed, machine) {
+            draft.job.set_machine(order.clone());
         }
         let admits = at_once && matches!(draft.job.state(), JobState::Created { .. });
         if !changed && !admits {
@@ -111,9 +146,12 @@ async fn wish_to_run(
         draft.tell(
             NotificationKind::Submitted,
             "Job submitted",
-            match auto {
-                true => "The job was submitted to whichever provider is cheapest.".to_owned(),
-                false => format!("The job was submitted to `{name}`."),
+            match (machine, auto) {
+                (Some(order), _) => {
+                    format!("The job was submitted to the warm machine `{order}` of `{name}`.")
+                }
+                (None, true) => "The job was submitted to whichever provider is cheapest.".to_owned(),
+                (None, false) => format!("The job was submitted to `{name}`."),
             },
         );
         draft.key = key.clone();

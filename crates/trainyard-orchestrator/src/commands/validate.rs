@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use trainyard_domain::{
-    DatasetFormat, FieldError, Job, JobId, JobSpec, ProviderName, Source, TINY_MODEL, TrainerKind,
+    DatasetFormat, FieldError, Job, JobId, JobSpec, Machine, ProviderName, Source, TINY_MODEL, TrainerKind,
 };
 
 use super::submit::{AUTO, provider_named};
@@ -46,25 +46,26 @@ impl Orchestrator {
         let auto = provider.map_or(stored.job.body().auto, |name| name == AUTO);
         let name =
             provider.map(|name| provider_named(&self.core, name)).transpose().map_err(|e| e.about(id))?;
-        let found = check(&self.core, &stored.job, name.as_ref(), auto).await;
+        let found = check(&self.core, &stored.job, name.as_ref(), auto, None).await;
         let found = found.map_err(|error| error.about(id))?;
         Ok(Validation { errors: found.errors, warnings: found.warnings, checked: found.checked })
     }
 }
 
 /// Checks a job against a provider (the one given, else its own, else the first; for `auto` all it may go to) and its
-/// inputs against the disk.
+/// inputs against the disk. With a warm machine that it is to train on, against that machine.
 pub(super) async fn check(
     core: &Arc<Core>,
     job: &Job,
     name: Option<&ProviderName>,
     auto: bool,
+    on: Option<&Machine>,
 ) -> Result<Found, Error> {
     let spec = job.spec();
     let mut found = Found::default();
     let provider = name.or(job.provider()).and_then(|name| core.providers.get(name));
     if let Some(provider) = provider.or_else(|| core.providers.values().next()) {
-        if let Some((field, message)) = unavailable(spec, provider) {
+        if let Some((field, message)) = unavailable(spec) {
             found.wrong("not_yet_available", field, message);
         }
         found.warnings.extend(surprises(spec, provider));
@@ -83,17 +84,14 @@ pub(super) async fn check(
     }
     let own = name.or(job.provider()).into_iter();
     let names: Vec<&ProviderName> = if auto { auto_providers(core, job) } else { own.collect() };
-    fit::check(core, job, &names, &mut found).await?;
+    fit::check(core, job, &names, on, &mut found).await?;
     Ok(found)
 }
 
 /// What a specification asks for that cannot be done yet, or not there.
-pub(super) fn unavailable(spec: &JobSpec, provider: &Provider) -> Option<(&'static str, String)> {
+pub(super) fn unavailable(spec: &JobSpec) -> Option<(&'static str, String)> {
     if !spec.webhooks.is_empty() {
         return Some(("webhooks", "are not delivered yet: leave them out".to_owned()));
-    }
-    if spec.resources.keep_warm_s > 0 && provider.connector.info().capabilities.costs {
-        return Some(("resources.keep_warm_s", "is not available yet: leave it out".to_owned()));
     }
     None
 }

@@ -13,7 +13,7 @@ use trainyard_storage::{IngestError, StoredJob};
 
 use super::commit::{Draft, StoredJobLite};
 use super::train::until_unwanted;
-use super::{end, is_contention};
+use super::{end, is_contention, keep};
 use crate::core::Core;
 use crate::link::Link;
 use crate::{Error, ErrorKind};
@@ -248,6 +248,7 @@ async fn complete(
         draft.job.set_artifact(record.clone());
         let now = draft.now;
         draft.apply(&Fact::Completed { at: now })?;
+        keep::keep(core, &mut draft).await?;
         draft.tell(NotificationKind::Completed, "Training Complete!", message.clone());
         match draft.commit(core).await {
             Ok(ended) => break ended,

@@ -10,14 +10,14 @@ use trainyard_domain::{
 };
 use trainyard_storage::StoredJob;
 
-use super::boot;
 use super::commit::{Draft, StoredJobLite};
 use super::plan::{Outcome, PAUSED};
+use super::{boot, keep};
 use crate::core::{Core, Provider};
 use crate::{Error, checkpoints, money, release};
 
 /// How often it is looked whether a last checkpoint is home; its end rings too.
-const LAST_POLL: Duration = Duration::from_millis(300);
+pub(super) const LAST_POLL: Duration = Duration::from_millis(300);
 
 /// The machine is lost: everything of it is cleared away first, then the next attempt may come.
 pub(super) async fn replace(
@@ -101,6 +101,9 @@ pub(super) async fn finish(
         money::tell_over(core, &mut draft);
     }
     draft.apply(&fact)?;
+    if record_first {
+        keep::keep(core, &mut draft).await?;
+    }
     announce(&mut draft, reason);
     if let (Some(rental), Some(removed)) = (&rental, removed) {
         released(core, &mut draft, rental.attempt, &removed).await?;
@@ -137,6 +140,11 @@ fn announce(draft: &mut Draft, reason: Option<Reason>) {
             let advice =
                 reason.suggestion.as_deref().map(|s| format!(" What to do: {s}.")).unwrap_or_default();
             let kept = match (draft.job.limits().hold_on_failure_s, draft.job.state().rental()) {
+                (_, Some(rental)) if draft.job.warm_until().is_some() => format!(
+                    " Its machine `{}` is kept warm for {} s: submit the corrected job to it with `--machine`.",
+                    rental.machine,
+                    draft.job.spec().resources.keep_warm_s
+                ),
                 (0, _) | (_, None) => String::new(),
                 (seconds, Some(_)) => format!(
                     " Its machine is kept for {seconds} s for a look; lower `limits.hold_on_failure_s` to give it back sooner."
@@ -207,6 +215,9 @@ pub(super) async fn give_back(
     if !bring_last(core, &stored) {
         return Ok(Some(LAST_POLL));
     }
+    if stored.job.warm_until().is_some() && ask_first(core, &stored, rental).await? {
+        return Ok(Some(Duration::ZERO));
+    }
     let Some(removed) = remove(core, &stored.job, rental).await? else {
         note_unneeded(core, Draft::of(&stored, core.clock.now()), rental.attempt).await?;
         return Ok(Some(core.policy.look_every));
@@ -239,6 +250,19 @@ async fn note_unneeded(core: &Arc<Core>, mut draft: Draft, attempt: AttemptNumbe
         draft.commit(core).await?;
     }
     Ok(())
+}
+
+/// Notes that a machine that was kept warm is to go before anybody is asked: from then on no other job gets it. Says
+/// whether that was still to be noted.
+async fn ask_first(core: &Arc<Core>, stored: &StoredJob, rental: &Rental) -> Result<bool, Error> {
+    let noted = core.machine_of(&stored.job, rental.attempt).await?;
+    if noted.is_none_or(|machine| machine.release_asked_at.is_some()) {
+        return Ok(false);
+    }
+    let mut draft = Draft::of(stored, core.clock.now());
+    released(core, &mut draft, rental.attempt, &Removed::Underway).await?;
+    draft.commit(core).await?;
+    Ok(true)
 }
 
 /// What lies on the provider's side for a job's next attempt is of no use once the job is over.

@@ -139,7 +139,7 @@ fn rented(core: &Core, job: &Job, rental: &Rental, link: Option<&Link>) -> Seen 
 }
 
 /// Whether the readings prove a machine gone that nobody gave back. One that never showed may only be late.
-fn is_gone(core: &Core, provider: &Provider, attempt: &Attempt, rental: &Rental) -> bool {
+pub(super) fn is_gone(core: &Core, provider: &Provider, attempt: &Attempt, rental: &Rental) -> bool {
     let placed = attempt.placed_at.unwrap_or(attempt.ordered_at);
     let shown = provider.sightings.was_shown(&attempt.order, Some(&rental.machine));
     let after = if shown { placed } else { placed.max(attempt.ordered_at + provider.settle()) };

@@ -1,10 +1,12 @@
 //! How a job is driven: one look loads the job, observes what it holds, plans one step and performs it. It takes no
 //! other input than the job's id, and it is the same code after a crash as before it.
 
+mod adopt;
 mod boot;
 mod collect;
 mod commit;
 mod end;
+mod keep;
 mod look;
 mod order;
 pub(crate) mod plan;
@@ -145,10 +147,7 @@ async fn perform(core: &Arc<Core>, stored: StoredJob, step: Step) -> Result<Opti
         Step::Expire(cause) => end::expire(core, stored, cause).await,
         Step::Finish(outcome) => end::finish(core, stored, outcome).await,
         Step::GiveBack(rental) => end::give_back(core, stored, &rental).await,
-        Step::Hold(left) => {
-            end::bring_last(core, &stored);
-            Ok(Some(left))
-        }
+        Step::Hold { rental, left } => keep::hold(core, stored, &rental, left).await,
     }
 }
 

@@ -15,7 +15,7 @@ use trainyard_storage::StoredJob;
 
 use super::commit::{Draft, StoredJobLite};
 use super::refuse::{self, refused};
-use super::{is_contention, settle, train};
+use super::{adopt, is_contention, settle, train};
 use crate::choice::{self, Candidate, Shelf};
 use crate::core::{Core, Provider};
 use crate::line::Turn;
@@ -30,6 +30,9 @@ pub(super) async fn order(core: &Arc<Core>, stored: StoredJob) -> Result<Option<
     let Some(own) = core.provider_of(&stored.job) else {
         return settle::unknown_provider(core, stored).await;
     };
+    if let Some(order) = stored.job.wants_machine().cloned() {
+        return adopt::adopt(core, stored, order).await;
+    }
     let candidate = match pick(core, &stored.job).await {
         Ok(candidate) => candidate,
         Err(reason) => return refuse::nothing_to_order(core, stored, reason).await,

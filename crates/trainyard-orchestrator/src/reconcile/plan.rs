@@ -76,8 +76,8 @@ pub(crate) enum Step {
     Finish(Outcome),
     /// Give back what the ended job holds.
     GiveBack(Rental),
-    /// Keep it that long for a look at what failed on it.
-    Hold(Duration),
+    /// Keep it that long, for another job or for a look at what failed on it.
+    Hold { rental: Rental, left: Duration },
 }
 
 /// How a job ends.
@@ -131,9 +131,10 @@ pub(crate) fn plan(job: &Job, seen: &Seen, now: Timestamp, bounds: &Bounds) -> S
         JobState::Completed(end) | JobState::Failed(end) | JobState::Stopped(end) => match &end.left {
             None | Some(Claim::Waiting) => Step::Rest,
             Some(Claim::Asked { .. }) => Step::Settle,
-            Some(Claim::Holding(rental)) => {
-                kept_for(job, now, bounds).map_or_else(|| Step::GiveBack(rental.clone()), Step::Hold)
-            }
+            Some(Claim::Holding(rental)) => match kept_for(job, now, bounds) {
+                Some(left) => Step::Hold { rental: rental.clone(), left },
+                None => Step::GiveBack(rental.clone()),
+            },
         },
     }
 }
@@ -182,13 +183,23 @@ fn is_refused_for_good(job: &Job) -> bool {
     job.attempt().is_some_and(|last| last.ended_at.is_some() && !last.was_rented() && last.round_over)
 }
 
-/// How long the machine of a failed training is still kept for a look at it: never longer than its money lasts.
+/// How long the machine of an ended job is still kept, for another job or for a look at what failed: never longer than
+/// its money lasts.
 fn kept_for(job: &Job, now: Timestamp, bounds: &Bounds) -> Option<Duration> {
+    let left = warm_for(job, now).max(held_for(job, now))?;
+    let left = bounds.money.as_ref().map_or(left, |purse| purse.lasts(Duration::ZERO).min(left));
+    Some(left).filter(|left| !left.is_zero())
+}
+
+fn warm_for(job: &Job, now: Timestamp) -> Option<Duration> {
+    (job.warm_until()? - now).to_std().ok()
+}
+
+fn held_for(job: &Job, now: Timestamp) -> Option<Duration> {
     let JobState::Failed(end) = job.state() else { return None };
     let exit = job.attempt()?.exit.as_ref()?;
     let kept = chrono::TimeDelta::seconds(i64::try_from(job.limits().hold_on_failure_s).ok()?);
-    let paid = bounds.money.as_ref().map_or(Duration::MAX, |purse| purse.lasts(Duration::ZERO));
-    let left = (end.at + kept - now).to_std().ok().map(|left| left.min(paid)).filter(|left| !left.is_zero());
+    let left = (end.at + kept - now).to_std().ok().filter(|left| !left.is_zero());
     left.filter(|_| exit.code != 0 && !exit.asked)
 }
 

@@ -7,10 +7,10 @@ use trainyard_connector::Placement;
 use trainyard_domain::{Attempt, Claim, Reason};
 use trainyard_storage::StoredJob;
 
-use super::boot;
 use super::commit::{Draft, StoredJobLite};
 use super::order::placed;
 use super::refuse::never_arrived;
+use super::{adopt, boot};
 use crate::Error;
 use crate::core::{Core, Provider};
 
@@ -21,6 +21,9 @@ pub(super) async fn settle(core: &Arc<Core>, stored: StoredJob) -> Result<Option
     let Some(asked) = stored.job.attempts().iter().find(|a| a.number == attempt).cloned() else {
         return Ok(None);
     };
+    if asked.adopted {
+        return adopt::settle(core, stored, &asked).await;
+    }
     let found = if provider.costs() {
         provider.sightings.want(stored.job.id());
         if boot::note(core, &stored).await? {

@@ -166,6 +166,7 @@ fn a_machine_shows_what_it_cost() {
         labels: std::collections::BTreeMap::new(),
         reserved: None,
         unneeded_since: None,
+        warm_until: None,
         bill: None,
     };
     insta::assert_json_snapshot!("machine", MachineWire::new(&machine, &[], at(31)));

@@ -123,6 +123,7 @@ pub(super) fn machine(n: u128, name: &str) -> Machine {
         labels: BTreeMap::new(),
         reserved: None,
         unneeded_since: None,
+        warm_until: None,
         bill: None,
     }
 }

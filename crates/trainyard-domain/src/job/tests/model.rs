@@ -30,6 +30,7 @@ enum Op {
     Lost(bool),
     End(StateName),
     Returned(bool),
+    PassedOn(bool),
 }
 
 /// What we pay for: nothing, nothing yet, an order, a machine.
@@ -108,7 +109,7 @@ impl Model {
             Op::End(end) if [Initializing, Running, Paused].contains(&state) => {
                 to(*end, if held == Held::Waiting { Held::None } else { held })
             }
-            Op::Returned(true) if machine && state.is_end() => to(state, Held::None),
+            Op::Returned(true) | Op::PassedOn(true) if machine && state.is_end() => to(state, Held::None),
             _ => None,
         }
     }
@@ -127,6 +128,7 @@ fn every_op() -> Vec<Op> {
             Op::Started(last),
             Op::Lost(last),
             Op::Returned(last),
+            Op::PassedOn(last),
         ]);
         all.extend([true, false].map(|pausable| Op::Placed(last, pausable)));
     }
@@ -233,6 +235,9 @@ fn perform(job: &mut Job, op: &Op, clock: i64) -> bool {
         Op::End(Failed) => Fact::Failed { at: now },
         Op::End(_) => Fact::Stopped { at: now },
         Op::Returned(is_last) => Fact::Returned { attempt: number(*is_last) },
+        Op::PassedOn(is_last) => {
+            Fact::PassedOn { attempt: number(*is_last), to: "next".parse().expect("an id") }
+        }
     };
     job.apply(&fact, now).is_ok()
 }

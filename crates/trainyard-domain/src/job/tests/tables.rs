@@ -18,6 +18,7 @@ fn facts() -> Vec<(String, Fact)> {
             Fact::Started { attempt, at: at(15) },
             Fact::Lost { attempt },
             Fact::Returned { attempt },
+            Fact::PassedOn { attempt, to: "next".parse().expect("an id") },
         ] {
             all.push((format!("{}({number})", fact.name()), fact));
         }

@@ -5,6 +5,7 @@ use trainyard_connector::SelfRemovalProof;
 use trainyard_domain::{AttemptNumber, Command, Diagnosis, Fact, JobSpec, Rental};
 
 use super::*;
+use crate::money::{Payer, Purse};
 
 fn now() -> Timestamp {
     DateTime::from_timestamp(1_700_000_000, 0).unwrap()
@@ -122,7 +123,7 @@ fn shown(step: Step) -> String {
             format!("failed: {}, exit {:?}", reason.code, exit.map(|e| e.code))
         }
         Step::GiveBack(_) => "give back".to_owned(),
-        Step::Hold(left) => format!("hold {left:?}"),
+        Step::Hold { left, .. } => format!("hold {left:?}"),
     }
 }
 
@@ -227,6 +228,29 @@ fn the_machine_of_a_failed_training_is_kept_as_long_as_asked() {
     let mut lowered = failed(1, false);
     lowered.set_limits(trainyard_domain::Limits::default());
     assert_eq!(check(&lowered, &Seen::Nothing), "give back", "lowering the limit gives it back at once");
+}
+
+#[test]
+fn a_warm_machine_is_kept_until_its_time_or_its_money_is_over() {
+    let mut ended = apply(running(), Fact::Completed { at: now() });
+    ended.keep_warm_until(now() + TimeDelta::seconds(60));
+    assert_eq!(check(&ended, &Seen::Nothing), "hold 60s");
+    assert_eq!(check_at(&ended, &Seen::Nothing, now() + TimeDelta::seconds(60)), "give back");
+    let passed = Fact::PassedOn { attempt: AttemptNumber::FIRST, to: "next".parse().unwrap() };
+    assert_eq!(check(&apply(ended.clone(), passed), &Seen::Nothing), "rest", "another job has it");
+    let money = |left: &str| {
+        let purse = Purse {
+            of: Payer::Job("1".parse().unwrap()),
+            spent: "0".parse().unwrap(),
+            left: left.parse().unwrap(),
+            price_per_hour: "3.6".parse().unwrap(),
+            margin: Duration::ZERO,
+        };
+        Bounds { money: Some(purse), ..bounds() }
+    };
+    let step = |left| plan(&ended, &Seen::Nothing, now(), &money(left));
+    assert!(matches!(step("0.02"), Step::Hold { left, .. } if left == Duration::from_secs(20)));
+    assert!(matches!(step("0"), Step::GiveBack(_)));
 }
 
 #[test]

@@ -1,0 +1,61 @@
+//! Keeping an ended job's machine: for another job (warm), or for a look at what failed on it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use trainyard_connector::Renewal;
+use trainyard_domain::Rental;
+use trainyard_storage::StoredJob;
+
+use super::commit::Draft;
+use super::{end, look};
+use crate::core::Core;
+use crate::link::Link;
+use crate::{Error, money, warm};
+
+/// Between two looks at a machine that is kept. Its agent is told each time that somebody lives.
+const LOOK_EVERY: Duration = Duration::from_secs(20);
+/// How long after the end of its time a warm machine removes itself where nobody here gave it back.
+const LATE: Duration = Duration::from_secs(120);
+
+/// Notes, in the change that ends a job, that its machine stays for another one.
+pub(super) async fn keep(core: &Arc<Core>, draft: &mut Draft) -> Result<(), Error> {
+    let Some(rental) = draft.job.state().rental().cloned() else { return Ok(()) };
+    let lasts = money::purse(core, &draft.job, draft.now).map(|purse| purse.lasts(Duration::ZERO));
+    let Some(until) = warm::until(&draft.job, draft.now, lasts) else { return Ok(()) };
+    let Some(entry) = core.machine_of(&draft.job, rental.attempt).await? else { return Ok(()) };
+    draft.job.keep_warm_until(until);
+    draft.machine(trainyard_domain::Machine { warm_until: Some(until), ..entry });
+    Ok(())
+}
+
+/// Holds what an ended job keeps for that long: looks whether it is still there, and tells its agent that nobody need
+/// worry, and when the machine has to be gone all the same.
+pub(super) async fn hold(
+    core: &Arc<Core>,
+    stored: StoredJob,
+    rental: &Rental,
+    left: Duration,
+) -> Result<Option<Duration>, Error> {
+    let job = &stored.job;
+    let (Some(provider), Some(attempt)) = (core.provider_of(job), job.attempt()) else {
+        return Ok(Some(LOOK_EVERY));
+    };
+    if provider.costs() && look::is_gone(core, provider, attempt, rental) {
+        return end::give_back(core, stored, rental).await;
+    }
+    let renewal = Renewal {
+        lease: LOOK_EVERY * 3,
+        machine_ends: job.warm_until().map(|_| left + LATE),
+        ..Renewal::default()
+    };
+    if let Ok(Some(link)) = Link::of(core, job, rental).await {
+        match link.workload.renew(&renewal).await {
+            Ok(()) => link.hear(),
+            Err(error) => {
+                tracing::debug!(job_id = %job.id(), error = %error, "a machine that is kept did not answer");
+            }
+        }
+    }
+    Ok(Some(left.min(LOOK_EVERY)))
+}
