@@ -11,5 +11,6 @@ mod mistakes;
 mod money;
 mod recovery;
 mod sweep;
+mod warm;
 mod whole_way;
 mod yard;

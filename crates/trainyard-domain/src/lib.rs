@@ -23,7 +23,8 @@ pub use ids::{
 };
 pub use job::{
     Attempt, Claim, Command, CorruptJob, Diagnosis, Ended, Exit, Fact, IllegalTransition, Job, JobBody,
-    JobState, OfferTaken, Origin, PassedOn, Phase, Reason, Refusal, Rental, Resumed, StateName, StopCause, Wish,
+    JobState, OfferTaken, Origin, PassedOn, Phase, Reason, Refusal, Rental, Resumed, StateName, StopCause,
+    Wish,
 };
 pub use machine::{Bill, Machine};
 pub use metric::{MetricPoint, MetricValue};

@@ -154,7 +154,8 @@ pub(crate) fn traffic_allowance(spec: &JobSpec, per_gb: Money) -> Money {
 pub(crate) fn billed_from(core: &Core, job: &Job, number: AttemptNumber) -> Option<Timestamp> {
     let attempt = job.attempts().iter().find(|attempt| attempt.number == number)?;
     let provider = core.providers.get(&attempt.provider)?;
-    let placed = attempt.placed_at.filter(|_| attempt.billed_from.is_none())?;
+    // One that took a machine over pays from that moment on: it was up before.
+    let placed = attempt.placed_at.filter(|_| attempt.billed_from.is_none() && !attempt.adopted)?;
     let up = || provider.sightings.up_since(&attempt.order).map(|up| up.max(placed));
     if provider.connector.info().capabilities.billing.from_up { up() } else { None }
 }
@@ -162,7 +163,8 @@ pub(crate) fn billed_from(core: &Core, job: &Job, number: AttemptNumber) -> Opti
 /// The entry of a machine that is gone and was never seen up, at a vendor that bills what is up: it cost nothing.
 pub(crate) fn never_up(core: &Core, job: &mut Job, number: AttemptNumber, entry: Machine) -> Machine {
     let Some(provider) = core.providers.get(&entry.provider) else { return entry };
-    let known = entry.billed_from.is_some() || !provider.sightings.was_shown(&entry.order, None);
+    let unseen = || !provider.sightings.was_shown(&entry.order, None);
+    let known = entry.billed_from.is_some() || entry.attempts.len() > 1 || unseen();
     if known || !provider.connector.info().capabilities.billing.from_up {
         return entry;
     }

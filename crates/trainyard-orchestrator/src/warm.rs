@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use trainyard_connector::{Arch, Offer, Stock, gpu};
-use trainyard_domain::{Attempt, FieldError, Job, JobSpec, Machine, Money, OrderName, Timestamp};
+use trainyard_domain::{Attempt, FieldError, Job, JobSpec, Machine, OrderName, Timestamp};
 use trainyard_storage::StoredJob;
 
 use crate::core::Core;
@@ -36,11 +36,12 @@ pub(crate) fn until(job: &Job, at: Timestamp, money_lasts: Option<Duration>) -> 
     keeps.then(|| chrono::TimeDelta::from_std(kept).ok().and_then(|kept| at.checked_add_signed(kept)))?
 }
 
-/// The ledger's entry of a machine by the name of its order or the provider's id, for a job that wants to train on it.
+/// The ledger's entry of a warm machine by the name of its order or the provider's id, for a job that wants to train
+/// on it.
 ///
 /// # Errors
 /// 400 where there is none, or it is not warm and not promised to that very job.
-pub(crate) async fn find(core: &Core, job: &Job, text: &str) -> Result<Machine, Error> {
+pub(crate) async fn find(core: &Core, job: Option<&Job>, text: &str) -> Result<Machine, Error> {
     let named = match text.parse::<OrderName>() {
         Ok(order) => core.storage.machine(&order).await?,
         Err(_) => None,
@@ -61,15 +62,20 @@ pub(crate) async fn find(core: &Core, job: &Job, text: &str) -> Result<Machine, 
         )
         .detail("`trainyard resources` shows the machines; a warm one has a time under WARM UNTIL"));
     };
-    let under_way = job.body().on_machine.as_ref() == Some(&machine.order);
+    let under_way = job.is_some_and(|job| job.body().on_machine.as_ref() == Some(&machine.order));
     if !under_way && !claims(&machine, core.clock.now()) {
-        let message = format!("the machine `{}` is not kept warm", machine.order);
-        return Err(Error::bad_request(NOT_WARM, message).detail(
-            "only a machine that an ended job keeps (`resources.keep_warm_s`), and that no other job took, can be \
-             submitted to; submit without `machine` to rent one",
-        ));
+        return Err(not_kept(&machine));
     }
     Ok(machine)
+}
+
+/// The 400 of a machine that no job can take over.
+pub(crate) fn not_kept(machine: &Machine) -> Error {
+    let message = format!("the machine `{}` is not kept warm", machine.order);
+    Error::bad_request(NOT_WARM, message).detail(
+        "only a machine that an ended job keeps (`resources.keep_warm_s`), and that no other job took, can be submitted \
+         to; submit without `machine` to rent one",
+    )
 }
 
 /// The ended job that keeps a machine, where one does.
@@ -120,7 +126,7 @@ fn offer(machine: &Machine, attempt: &Attempt) -> Option<Offer> {
         region: taken.region.clone(),
         spot: taken.spot,
         price_per_hour: machine.price_per_hour?,
-        traffic_per_gb: Money::ZERO,
+        traffic_per_gb: taken.traffic_per_gb.unwrap_or_default(),
         stock: Stock::Unknown,
         arch: Arch::X86_64,
         disk_gb_max: None,

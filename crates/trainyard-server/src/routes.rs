@@ -26,6 +26,7 @@ pub(crate) fn configure(config: &mut ServiceConfig) {
     at("/api/training/providers", vec![get(web::to(providers::handle))]);
     at("/api/training/offers", vec![get(web::to(offers::handle))]);
     at("/api/training/resources", vec![get(web::to(resources::handle))]);
+    at("/api/training/resources/{machine}/release", vec![post(web::to(release_machine::handle))]);
     at("/ws/training/jobs/{job_id}", vec![get(web::to(websocket::handle))]);
     at("/healthz", vec![get(web::to(healthz::handle)), head(web::to(healthz::handle))]);
     at("/readyz", vec![get(web::to(readyz::handle)), head(web::to(readyz::handle))]);

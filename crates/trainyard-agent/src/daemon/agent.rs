@@ -76,10 +76,14 @@ impl Agent {
         let boot = crate::random::bytes::<16>()?;
         let keep = options.keep.map(std::path::absolute).transpose()?;
         let layout = Layout::new(std::path::absolute(options.root)?, keep);
+        let rented = options.environment.iter().any(|(name, _)| name == RENTED);
+        let mut environment = environment::inherited(&options.environment);
+        if rented {
+            environment::add_caches(&mut environment, &layout.cache_dir());
+        }
         // An agent of before is dead: what it began is not gone on with.
         place::remove(&layout.record())?;
         let ends = read_ends(&layout);
-        let rented = options.environment.iter().any(|(name, _)| name == RENTED);
         let usual = if rented { UNSTARTED } else { IDLE_LEAVES_AFTER };
         let unstarted_for = unstarted_for(&options.environment, usual);
         Ok(Agent {
@@ -87,7 +91,7 @@ impl Agent {
             layout,
             trainer: options.trainer,
             rented,
-            environment: environment::inherited(&options.environment).into_iter().collect(),
+            environment: environment.into_iter().collect(),
             taking_inputs: tokio::sync::Mutex::new(()),
             input_came: watch::Sender::new(0),
             execs: Semaphore::new(exec::AT_ONCE),

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
 
 use crate::process::MARK;
 use crate::system;
@@ -58,6 +59,7 @@ const NAMES: &[&str] = &[
     "PIP_CONFIG_FILE",
     "PIP_CACHE_DIR",
     "PIP_CERT",
+    "UV_CACHE_DIR",
 ];
 /// Passed on where the name begins so.
 const PREFIXES: &[&str] = &["LC_", "CUDA", "NVIDIA_", "NCCL_", "CONDA_", "PYENV_", "ROCM_"];
@@ -70,6 +72,24 @@ pub(crate) fn inherited(own: &[(OsString, OsString)]) -> BTreeMap<String, String
         .filter_map(|(name, value)| Some((name.to_str()?.to_owned(), value.to_str()?.to_owned())))
         .filter(|(name, _)| is_passed_on(name))
         .collect()
+}
+
+/// Caches that libraries and installers keep, by the variable that says where.
+const CACHES: [(&str, &str); 3] =
+    [("HF_HOME", "huggingface"), ("UV_CACHE_DIR", "uv"), ("PIP_CACHE_DIR", "pip")];
+
+/// Adds where caches lie on a rented machine, below its one directory for them, unless the machine says it already:
+/// what one attempt fetched is there for the next one on this machine.
+pub(crate) fn add_caches(environment: &mut BTreeMap<String, String>, directory: &Path) {
+    for (name, below) in CACHES {
+        // Where the libraries look first counts: the machine's own word about it stays.
+        let told =
+            environment.contains_key(name) || name == "HF_HOME" && environment.contains_key("HF_HUB_CACHE");
+        if !told {
+            let path = directory.join(below).to_string_lossy().into_owned();
+            environment.insert(name.to_owned(), path);
+        }
+    }
 }
 
 fn is_passed_on(name: &str) -> bool {
@@ -129,6 +149,20 @@ mod tests {
         .collect();
         let names: Vec<String> = inherited(&own).into_keys().collect();
         assert_eq!(names, ["CUDA_HOME", "LC_ALL", "PATH"]);
+    }
+
+    #[test]
+    fn caches_lie_in_the_machines_directory_unless_it_has_its_own() {
+        let mut environment = BTreeMap::from([("PIP_CACHE_DIR".to_owned(), "/p".to_owned())]);
+        add_caches(&mut environment, Path::new("/r/cache"));
+        let all: Vec<(&str, &str)> = environment.iter().map(|(name, value)| (&**name, &**value)).collect();
+        assert_eq!(
+            all,
+            [("HF_HOME", "/r/cache/huggingface"), ("PIP_CACHE_DIR", "/p"), ("UV_CACHE_DIR", "/r/cache/uv")]
+        );
+        let mut environment = BTreeMap::from([("HF_HUB_CACHE".to_owned(), "/h".to_owned())]);
+        add_caches(&mut environment, Path::new("/r/cache"));
+        assert!(!environment.contains_key("HF_HOME"));
     }
 
     #[test]

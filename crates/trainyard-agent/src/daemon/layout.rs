@@ -66,6 +66,11 @@ impl Layout {
         self.root.join("requirements.py")
     }
 
+    /// Caches of libraries and installers. Kept from one attempt to the next, whosever they are.
+    pub(crate) fn cache_dir(&self) -> PathBuf {
+        self.root.join("cache")
+    }
+
     /// Scratch of what is fetched.
     pub(crate) fn fetch_dir(&self) -> PathBuf {
         self.root.join("fetch")
@@ -122,8 +127,8 @@ impl Layout {
         self.root.join("job")
     }
 
-    /// Removes what an earlier attempt left and makes the directories of a new one. Inputs stay: they are known by
-    /// their digests. Checkpoints stay with their job.
+    /// Removes what an earlier attempt left and makes the directories of a new one. Inputs stay, as they are known by
+    /// their digests, and caches. Checkpoints stay with their job.
     pub(crate) fn begin(&self, job: &JobId) -> io::Result<()> {
         for old in [
             self.spec(),

@@ -50,7 +50,7 @@ pub(crate) async fn run(args: Args, environment: Environment) -> Outcome {
 async fn train(api: &Api, args: &Args, data: &Path) -> Outcome {
     let job = make_job(api, args.quick).await?;
     note(format!("job {job}: a LoRA adapter of trainyard-tiny, 280 support tickets, on this machine"));
-    submit(api, &job, "local", None).await?;
+    submit(api, &job, Some("local"), None).await?;
     let mut curve = Curve::default();
     let options = FollowOptions { after: 0, log: false, notifications: false };
     let followed = follow(api, &job, options, Out { json: false }, &mut |event| curve.take(event)).await?;

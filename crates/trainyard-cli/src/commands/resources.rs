@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::client::{Api, ClientArgs};
+use crate::client::{Api, CALL_MAX, ClientArgs};
 use crate::exit::{Exit, Outcome};
 use crate::out::{self, note};
 
@@ -12,14 +12,24 @@ pub(crate) struct Args {
     /// Only what may still be billed
     #[arg(long)]
     open: bool,
+    /// Give a warm machine back before its time, by its order or the provider's id
+    #[arg(long, value_name = "ID", conflicts_with = "open")]
+    give_back: Option<String>,
     #[command(flatten)]
     client: ClientArgs,
 }
 
 /// Runs the command.
 pub(crate) async fn run(args: Args) -> Outcome {
-    let answer: Value = Api::new(&args.client)?.get(&["resources"], &[]).await?;
+    let api = Api::new(&args.client)?;
     let out = args.client.out();
+    if let Some(machine) = &args.give_back {
+        let answer: Value =
+            api.post(&["resources", machine, "release"], &serde_json::json!({}), CALL_MAX).await?;
+        out.either(&answer, || format!("{} is being given back", super::cell(&answer, "order")))?;
+        return Ok(Exit::Done);
+    }
+    let answer: Value = api.get(&["resources"], &[]).await?;
     let is_open = |machine: &Value| machine.get("may_be_billed").and_then(Value::as_bool).unwrap_or(true);
     let machines: Vec<Value> = super::rows(&answer, "machines")
         .into_iter()
@@ -36,8 +46,18 @@ pub(crate) async fn run(args: Args) -> Outcome {
     for alarm in super::rows(&answer, "alarms") {
         note(format!("alarm: {}", alarm.get("message").and_then(Value::as_str).unwrap_or_default()));
     }
-    let fields = ["order", "provider", "provider_job_id", "price_per_hour", "cost", "placed_at", "gone_at"];
+    let fields = [
+        "order",
+        "provider",
+        "provider_job_id",
+        "price_per_hour",
+        "cost",
+        "placed_at",
+        "warm_until",
+        "gone_at",
+    ];
     let rows = machines.iter().map(|machine| fields.map(|field| super::cell(machine, field)).to_vec());
-    out.line(out::table(&["ORDER", "PROVIDER", "MACHINE", "PER HOUR", "COST", "SINCE", "GONE"], rows))?;
+    let titles = ["ORDER", "PROVIDER", "MACHINE", "PER HOUR", "COST", "SINCE", "WARM UNTIL", "GONE"];
+    out.line(out::table(&titles, rows))?;
     Ok(Exit::Done)
 }

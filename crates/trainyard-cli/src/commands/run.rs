@@ -26,9 +26,12 @@ pub(crate) struct Args {
     command: Vec<String>,
     #[command(flatten)]
     spec: SpecArgs,
-    /// Where to train
-    #[arg(long, default_value = "local", value_name = "PROVIDER")]
-    provider: String,
+    /// Where to train [default: local, or the machine's own]
+    #[arg(long, value_name = "PROVIDER")]
+    provider: Option<String>,
+    /// A warm machine of the ledger, by its order or the provider's id
+    #[arg(long, value_name = "ID")]
+    machine: Option<String>,
     /// The directory to pack
     #[arg(long, default_value = ".", value_name = "DIR")]
     dir: PathBuf,
@@ -84,7 +87,7 @@ pub(crate) async fn run(args: Args) -> Outcome {
     let created = create(&api, spec).await?;
     let job = super::cell(&created, "job_id");
     note(format!("job {job}"));
-    submit(&api, &job, &args.provider, None).await?;
+    submit(&api, &job, args.provider.as_deref(), args.machine.as_deref()).await?;
     let options = FollowOptions { after: 0, log: true, notifications: false };
     let status = match follow(&api, &job, options, out, &mut |_| {}).await? {
         Followed::Ended(status) => status,

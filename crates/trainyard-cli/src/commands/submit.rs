@@ -21,10 +21,10 @@ pub(crate) struct Args {
     job: Option<String>,
     #[command(flatten)]
     spec: SpecArgs,
-    /// Where to train
-    #[arg(long, default_value = "local", value_name = "PROVIDER")]
-    provider: String,
-    /// A warm machine of the ledger
+    /// Where to train [default: local, or the machine's own]
+    #[arg(long, value_name = "PROVIDER")]
+    provider: Option<String>,
+    /// A warm machine of the ledger, by its order or the provider's id
     #[arg(long, value_name = "ID")]
     machine: Option<String>,
     /// Only make the job
@@ -58,7 +58,7 @@ pub(crate) async fn run(args: Args) -> Outcome {
             super::cell(&created, "job_id")
         }
     };
-    let submitted = submit(&api, &job, &args.provider, args.machine.as_deref()).await?;
+    let submitted = submit(&api, &job, args.provider.as_deref(), args.machine.as_deref()).await?;
     if !args.watch {
         out.either(&submitted, || format!("{job} {}", super::cell(&submitted, "state")))?;
         note(format!("watch it with `trainyard watch {job}`"));
@@ -89,9 +89,11 @@ pub(crate) async fn create(api: &Api, spec: Map<String, Value>) -> Result<Value,
 pub(crate) async fn submit(
     api: &Api,
     job: &str,
-    provider: &str,
+    provider: Option<&str>,
     machine: Option<&str>,
 ) -> Result<Value, Failure> {
+    // A machine has one provider, which `auto` is met by.
+    let provider = provider.unwrap_or(if machine.is_some() { "auto" } else { "local" });
     let mut body = json!({"provider": provider});
     if let Some(machine) = machine {
         body["machine"] = json!(machine);

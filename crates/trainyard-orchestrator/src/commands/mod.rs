@@ -16,6 +16,7 @@ mod secrets;
 mod submit;
 mod tokens;
 mod validate;
+mod warm;
 
 pub(crate) use change::forget_files;
 pub use check::ProviderCheck;

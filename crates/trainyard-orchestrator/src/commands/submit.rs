@@ -100,7 +100,7 @@ async fn warm_machine(
     provider: &str,
     text: &str,
 ) -> Result<Machine, Error> {
-    let machine = warm::find(core, &stored.job, text).await?;
+    let machine = warm::find(core, Some(&stored.job), text).await?;
     if provider != AUTO && provider != machine.provider.as_str() {
         let message = format!("the machine `{}` is one of `{}`", machine.order, machine.provider);
         return Err(

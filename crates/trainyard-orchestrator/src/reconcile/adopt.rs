@@ -14,8 +14,8 @@ use trainyard_storage::StoredJob;
 use super::commit::Draft;
 use super::{is_contention, refuse};
 use crate::core::Core;
-use crate::warm;
-use crate::{Error, ErrorKind};
+use crate::money::{self, Planned};
+use crate::{Error, ErrorKind, warm};
 
 /// Writes down that the next attempt takes that machine over.
 pub(super) async fn adopt(
@@ -59,29 +59,55 @@ pub(super) async fn settle(
         return taken(core, &stored, asked.number, entry).await;
     }
     let wanted = matches!(stored.job.wish(), Wish::Run | Wish::Pause) && !stored.job.state().name().is_end();
-    if wanted && pass_on(core, &stored.job, asked.number, entry).await? {
-        return Ok(Some(Duration::ZERO));
+    let passed = match wanted {
+        true => pass_on(core, &stored.job, asked.number, entry).await?,
+        false => Err(not_warm()),
+    };
+    match passed {
+        Ok(()) => Ok(Some(Duration::ZERO)),
+        Err(reason) => refused(core, &stored, asked.number, reason).await,
     }
-    refused(core, &stored, asked.number, not_warm()).await
 }
 
-/// The job that keeps the machine lets go of it. False: nobody keeps it (any more).
-async fn pass_on(core: &Arc<Core>, to: &Job, number: AttemptNumber, entry: Machine) -> Result<bool, Error> {
+/// The job that keeps the machine lets go of it. The inner error: nobody keeps it (any more), or there is no money for
+/// it.
+async fn pass_on(
+    core: &Arc<Core>,
+    to: &Job,
+    number: AttemptNumber,
+    entry: Machine,
+) -> Result<Result<(), Reason>, Error> {
     let now = core.clock.now();
     let keeper = warm::keeper(core, &entry).await?;
-    let Some(keeper) = keeper.filter(|_| warm::claims(&entry, now)) else { return Ok(false) };
-    let Some(rental) = keeper.job.state().rental().cloned() else { return Ok(false) };
+    let Some(keeper) = keeper.filter(|_| warm::claims(&entry, now)) else { return Ok(Err(not_warm())) };
+    let Some(rental) = keeper.job.state().rental().cloned() else { return Ok(Err(not_warm())) };
+    let offer = keeper.job.attempt().and_then(|attempt| attempt.offer.as_ref());
+    let planned = Planned {
+        price_per_hour: entry.price_per_hour,
+        traffic_per_gb: offer.and_then(|offer| offer.traffic_per_gb).unwrap_or_default(),
+        there: None,
+        limits: to.limits(),
+    };
+    let aside = match money::set_aside(core, to, planned).await? {
+        Ok(aside) => aside,
+        Err(reason) => return Ok(Err(reason)),
+    };
     let mut draft = Draft::of(&keeper, now);
     draft.apply(&Fact::PassedOn { attempt: rental.attempt, to: to.id().clone() })?;
     let message = format!("The machine went over to the job `{}`, which pays for it from now on.", to.id());
     draft.tell_again(NotificationKind::MachineRemark, "Machine passed on", message);
     let mut attempts = entry.attempts.clone();
     attempts.push((to.id().clone(), number));
-    draft.machine(Machine { attempts, warm_until: None, ..entry });
-    match draft.commit(core).await {
-        Ok(_) => Ok(true),
+    // What it has cost stays with the job that kept it; what it may cost from now on comes on top.
+    let reserved = aside.amount.map(|amount| entry.cost(now).plus(amount));
+    draft.machine(Machine { attempts, reserved, warm_until: None, ..entry });
+    draft.reserves(aside.read);
+    let passed = draft.commit(core).await;
+    drop(aside);
+    match passed {
+        Ok(_) => Ok(Ok(())),
         // Somebody was quicker, or the job that keeps it moved: the next look tells which.
-        Err(error) if is_contention(&error) => Ok(true),
+        Err(error) if is_contention(&error) => Ok(Ok(())),
         Err(error) => Err(error),
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use trainyard_connector::Renewal;
-use trainyard_domain::Rental;
+use trainyard_domain::{Machine, Rental};
 use trainyard_storage::StoredJob;
 
 use super::commit::Draft;
@@ -25,7 +25,12 @@ pub(super) async fn keep(core: &Arc<Core>, draft: &mut Draft) -> Result<(), Erro
     let Some(until) = warm::until(&draft.job, draft.now, lasts) else { return Ok(()) };
     let Some(entry) = core.machine_of(&draft.job, rental.attempt).await? else { return Ok(()) };
     draft.job.keep_warm_until(until);
-    draft.machine(trainyard_domain::Machine { warm_until: Some(until), ..entry });
+    // What was set aside for the training is free again; what keeping it may cost is not.
+    let price = entry.price_per_hour.unwrap_or_default();
+    let kept_s = (until - draft.now).num_seconds().max(0).unsigned_abs() + LATE.as_secs();
+    let costs = entry.cost(draft.now).plus(price.per_hour_for(kept_s));
+    let reserved = entry.reserved.map(|reserved| reserved.min(costs));
+    draft.machine(Machine { warm_until: Some(until), reserved, ..entry });
     Ok(())
 }
 

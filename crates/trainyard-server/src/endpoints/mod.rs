@@ -37,6 +37,7 @@ pub(crate) mod providers;
 pub(crate) mod put_input;
 pub(crate) mod put_secret;
 pub(crate) mod readyz;
+pub(crate) mod release_machine;
 pub(crate) mod resources;
 pub(crate) mod resume;
 pub(crate) mod root;

@@ -42,7 +42,7 @@ impl ToSchema for JobRequest {
         e::agent::handle, e::exec::handle, e::ssh::handle, e::artifact_file::handle, e::metrics::handle, e::logs::handle, e::events::handle, e::notifications::handle,
         e::websocket::handle, e::estimates::handle, e::put_input::handle, e::head_input::handle,
         e::list_secrets::handle, e::put_secret::handle, e::delete_secret::handle, e::providers::handle,
-        e::offers::handle, e::resources::handle, e::healthz::handle, e::readyz::handle, e::prometheus::handle,
+        e::offers::handle, e::resources::handle, e::release_machine::handle, e::healthz::handle, e::readyz::handle, e::prometheus::handle,
     ),
     components(schemas(wire::ErrorBody)),
     tags(

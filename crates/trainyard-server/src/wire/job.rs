@@ -91,6 +91,10 @@ pub(crate) struct AttemptWire {
     gone_at: Option<Time>,
     /// Until when it was billed; null while it may be.
     billed_until: Option<Time>,
+    /// It took over a machine that another job kept warm, instead of ordering one.
+    adopted: bool,
+    /// The job that took its machine over; null where none did.
+    passed_on_to: Option<String>,
     /// The offer that was ordered; null where there was none to choose from.
     offer: Option<TakenWire>,
     /// Its phases, each with the moment it began and the seconds since the order.
@@ -166,6 +170,8 @@ impl From<&Attempt> for AttemptWire {
             ended_at: attempt.ended_at.map(Time),
             gone_at: attempt.gone_at.map(Time),
             billed_until: attempt.billed_until().map(Time),
+            adopted: attempt.adopted,
+            passed_on_to: attempt.passed_on.as_ref().map(|passed_on| passed_on.to.to_string()),
             offer: attempt.offer.as_ref().map(|offer| TakenWire {
                 gpu: offer.gpu.clone(),
                 gpu_memory_gb: offer.gpu_memory_gb,

@@ -15,7 +15,8 @@ pub(crate) struct SubmitRequest {
     /// `local`, `runpod`, `lambda`, `vastai`, or `auto` for the cheapest.
     #[schema(example = "local")]
     pub(crate) provider: String,
-    /// A warm machine of the ledger.
+    /// A warm machine of the ledger, by the name of its order or the provider's id: one that an ended job keeps
+    /// (`resources.keep_warm_s`). The provider is its own, or `auto`.
     #[serde(default)]
     pub(crate) machine: Option<String>,
 }

@@ -107,6 +107,9 @@ pub(crate) struct MachineWire {
     bill: Option<BillWire>,
     /// It goes on costing though no job needs it.
     alarm: Option<AlarmWire>,
+    /// Until when it is kept for another job (`resources.keep_warm_s`), which is submitted to it with `machine`; null
+    /// where it is not, or not any more.
+    warm_until: Option<Time>,
 }
 
 /// A vendor's bill for a machine.
@@ -154,6 +157,7 @@ impl MachineWire {
                 settled: bill.settled,
             }),
             alarm: alarms.iter().find(|alarm| alarm.order == machine.order).map(AlarmWire::from),
+            warm_until: machine.warm_until.filter(|_| machine.is_warm(now)).map(Time),
         }
     }
 }

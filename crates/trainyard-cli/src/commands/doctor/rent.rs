@@ -44,7 +44,7 @@ pub(super) async fn rent(
 
 /// Submits the job, follows it to its end and verifies what it made.
 async fn train(api: &Api, job: &str, provider: &str, report: &mut Report) -> Result<(), Failure> {
-    if let Err(failure) = submit(api, job, provider, None).await {
+    if let Err(failure) = submit(api, job, Some(provider), None).await {
         report.add("rented", Found::Bad, failure.to_string());
         return Ok(());
     }
