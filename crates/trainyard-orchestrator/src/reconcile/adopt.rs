@@ -27,8 +27,11 @@ pub(super) async fn adopt(
     let Some(entry) = entry.filter(|entry| Some(&entry.provider) == stored.job.provider()) else {
         return refuse::nothing_to_order(core, stored, not_warm()).await;
     };
-    let offer = match warm::keeper(core, &entry).await? {
-        Some(keeper) => keeper.job.attempt().and_then(|attempt| attempt.offer.clone()),
+    let (offer, memory) = match warm::keeper(core, &entry).await? {
+        Some(keeper) => {
+            let before = keeper.job.attempt().map(|attempt| (attempt.offer.clone(), attempt.memory.clone()));
+            before.unwrap_or_default()
+        }
         None => return refuse::nothing_to_order(core, stored, not_warm()).await,
     };
     let mut draft = Draft::of(&stored, core.clock.now());
@@ -38,6 +41,7 @@ pub(super) async fn adopt(
     draft.job.set_adopted(attempt);
     draft.job.set_price(attempt, entry.price_per_hour);
     draft.job.set_offer(attempt, offer);
+    draft.job.set_memory(attempt, memory);
     draft.phase(Phase::Ordering);
     draft.commit(core).await?;
     Ok(Some(Duration::ZERO))
