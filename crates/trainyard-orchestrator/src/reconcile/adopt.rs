@@ -12,7 +12,7 @@ use trainyard_domain::{
 use trainyard_storage::StoredJob;
 
 use super::commit::Draft;
-use super::{is_contention, refuse};
+use super::{end, is_contention, refuse};
 use crate::core::Core;
 use crate::money::{self, Planned};
 use crate::{Error, ErrorKind, warm};
@@ -68,23 +68,26 @@ pub(super) async fn settle(
         false => Err(not_warm()),
     };
     match passed {
-        Ok(()) => Ok(Some(Duration::ZERO)),
+        Ok(again) => Ok(Some(again)),
         Err(reason) => refused(core, &stored, asked.number, reason).await,
     }
 }
 
-/// The job that keeps the machine lets go of it. The inner error: nobody keeps it (any more), or there is no money for
-/// it.
+/// The job that keeps the machine lets go of it, once its last checkpoint is home: the next attempt clears it away. Says
+/// when to look again. The inner error: nobody keeps it (any more), or there is no money for it.
 async fn pass_on(
     core: &Arc<Core>,
     to: &Job,
     number: AttemptNumber,
     entry: Machine,
-) -> Result<Result<(), Reason>, Error> {
+) -> Result<Result<Duration, Reason>, Error> {
     let now = core.clock.now();
     let keeper = warm::keeper(core, &entry).await?;
     let Some(keeper) = keeper.filter(|_| warm::claims(&entry, now)) else { return Ok(Err(not_warm())) };
     let Some(rental) = keeper.job.state().rental().cloned() else { return Ok(Err(not_warm())) };
+    if !end::bring_last(core, &keeper) {
+        return Ok(Ok(end::LAST_POLL));
+    }
     let offer = keeper.job.attempt().and_then(|attempt| attempt.offer.as_ref());
     let planned = Planned {
         price_per_hour: entry.price_per_hour,
@@ -109,9 +112,9 @@ async fn pass_on(
     let passed = draft.commit(core).await;
     drop(aside);
     match passed {
-        Ok(_) => Ok(Ok(())),
+        Ok(_) => Ok(Ok(Duration::ZERO)),
         // Somebody was quicker, or the job that keeps it moved: the next look tells which.
-        Err(error) if is_contention(&error) => Ok(Ok(())),
+        Err(error) if is_contention(&error) => Ok(Ok(Duration::ZERO)),
         Err(error) => Err(error),
     }
 }

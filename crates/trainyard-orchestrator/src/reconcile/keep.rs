@@ -46,6 +46,7 @@ pub(super) async fn hold(
     let (Some(provider), Some(attempt)) = (core.provider_of(job), job.attempt()) else {
         return Ok(Some(LOOK_EVERY));
     };
+    end::bring_last(core, &stored);
     if provider.costs() && look::is_gone(core, provider, attempt, rental) {
         return end::give_back(core, stored, rental).await;
     }
