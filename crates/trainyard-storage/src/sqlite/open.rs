@@ -105,12 +105,13 @@ impl SqliteStorage {
         Ok(SqliteStorage { fence, writer, readers: Readers::Pool(pool), lock: lock.into() })
     }
 
-    /// Finishes what is queued, closes every connection and gives the directory's lock back.
+    /// Finishes what is queued, closes every connection, the one that writes last, and gives the directory's lock
+    /// back. All is in `trainyard.db` then, with no log beside it.
     pub(super) async fn shut(&self) {
-        self.writer.close().await;
         if let Readers::Pool(pool) = &self.readers {
             pool.close().await;
         }
+        self.writer.close().await;
         self.lock.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
     }
 }

@@ -3,13 +3,14 @@
 //! Grouping costs a lone caller nothing, as nothing is waited for: what is queued when the writer is free goes
 //! together. A change decides whether it is refused before it writes, so a refused one leaves nothing behind and
 //! disturbs nobody. Where the database itself fails under one change of a group, the group is rolled back and
-//! each is made alone, so that only the one at fault fails.
+//! each is made alone, so that only the one at fault fails. Where another program holds the database, none of the
+//! group is at fault, and all are told at once: one by one, each would wait for it anew.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use sqlx::SqliteConnection;
+use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::StorageError;
@@ -155,22 +156,60 @@ async fn serve(place: Place, mut calls: mpsc::Receiver<Box<dyn Queued>>, transac
         let mut conn = place.conn.lock().await;
         match make(&mut conn, &place.files, &mut group, &transactions).await {
             Ok(()) => group.into_iter().for_each(|call| call.answer(None)),
-            Err(error) if group.len() == 1 => {
+            Err(NotMade::NotBegun(error)) => {
+                let why = error.to_string();
+                group.into_iter().for_each(|call| call.answer(Some(not_begun(why.clone().into()))));
+            }
+            Err(NotMade::Under(error)) if group.len() == 1 => {
                 if let Some(call) = group.pop() {
                     call.answer(Some(error));
                 }
             }
-            Err(error) => {
+            Err(NotMade::Under(error)) => {
                 tracing::warn!(%error, size = group.len(), "a group of changes failed and is made one by one");
                 for call in group {
                     let mut one = [call];
-                    let failure = make(&mut conn, &place.files, &mut one, &transactions).await.err();
+                    let made = make(&mut conn, &place.files, &mut one, &transactions).await;
                     let [call] = one;
-                    call.answer(failure);
+                    call.answer(made.err().map(StorageError::from));
                 }
             }
         }
     }
+    // The last one to close brings the log home into the database's one file, and has to be allowed to write it. A
+    // database in memory goes on being read.
+    if let Ok(conn) = Arc::try_unwrap(place.conn)
+        && let Err(error) = conn.into_inner().close().await
+    {
+        tracing::warn!(%error, "the database was not closed cleanly; nothing is lost");
+    }
+}
+
+/// Why a group was not made; nothing of it was.
+enum NotMade {
+    /// There was no transaction: the database is held by another program. No change is at fault.
+    NotBegun(sqlx::Error),
+    /// It failed under one of the changes.
+    Under(StorageError),
+}
+
+impl From<NotMade> for StorageError {
+    fn from(not_made: NotMade) -> StorageError {
+        match not_made {
+            NotMade::NotBegun(error) => not_begun(Box::new(error)),
+            NotMade::Under(error) => error,
+        }
+    }
+}
+
+impl From<StorageError> for NotMade {
+    fn from(error: StorageError) -> NotMade {
+        NotMade::Under(error)
+    }
+}
+
+fn not_begun(source: Box<dyn std::error::Error + Send + Sync>) -> StorageError {
+    StorageError::Database { doing: "waiting for the database", source }
 }
 
 /// Makes a group in one transaction: all of it, or nothing.
@@ -179,7 +218,7 @@ async fn make(
     files: &[Watched],
     group: &mut [Box<dyn Queued>],
     transactions: &AtomicU64,
-) -> Result<(), StorageError> {
+) -> Result<(), NotMade> {
     files.iter().try_for_each(Watched::look)?;
     let made = transact(conn, group).await;
     match &made {
@@ -192,9 +231,8 @@ async fn make(
 
 /// The transaction is spelled out: the driver's own counts its depth, and counts wrong where the database rolls back
 /// by itself.
-async fn transact(conn: &mut SqliteConnection, group: &mut [Box<dyn Queued>]) -> Result<(), StorageError> {
-    let begun = sqlx::query("BEGIN IMMEDIATE").execute(&mut *conn).await;
-    begun.map_err(failed("waiting for the database"))?;
+async fn transact(conn: &mut SqliteConnection, group: &mut [Box<dyn Queued>]) -> Result<(), NotMade> {
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut *conn).await.map_err(NotMade::NotBegun)?;
     for call in group {
         call.run(conn).await?;
     }

@@ -54,6 +54,17 @@ async fn a_guest_writes_beside_the_server_and_is_seen_at_once() {
 }
 
 #[tokio::test]
+async fn a_closed_database_is_one_file() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let storage = SqliteStorage::open(SqliteOptions::new(directory.path())).await.expect("opening");
+    storage.create(&job("one"), &[]).await.expect("creating");
+    assert!(storage.load(&id("one")).await.expect("loading").is_some(), "a reader was open");
+    assert!(directory.path().join("trainyard.db-wal").exists());
+    storage.close().await;
+    assert!(!directory.path().join("trainyard.db-wal").exists(), "the log came home");
+}
+
+#[tokio::test]
 async fn a_newer_schema_is_refused_and_left_alone() {
     let directory = tempfile::tempdir().expect("a directory");
     let storage = SqliteStorage::open(SqliteOptions::new(directory.path())).await.expect("opening");

@@ -1,6 +1,10 @@
 //! The writer: groups what is queued, and keeps faults to those that caused them.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Executor};
 use trainyard_domain::{Sha256, Timestamp};
 use trainyard_storage::{SqliteOptions, SqliteStorage, Storage, TokenRecord};
 
@@ -34,4 +38,29 @@ async fn an_error_of_the_database_spoils_only_its_own_change() {
     let expected: Vec<bool> = (0..40).map(|n| n < 30).collect();
     assert_eq!(taken, expected, "a digest is stored once; the others are all there");
     assert_eq!(storage.tokens().await.expect("tokens").len(), 30);
+}
+
+#[tokio::test]
+async fn all_who_wait_for_a_held_database_are_told_at_once() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let storage = SqliteStorage::open(SqliteOptions::new(directory.path())).await.expect("opening");
+    let file = SqliteConnectOptions::new().filename(directory.path().join("trainyard.db"));
+    let mut other = file.connect().await.expect("another program");
+    other.execute("BEGIN IMMEDIATE").await.expect("held");
+    let jobs: Vec<_> = (0..16).map(|n| job(&format!("job-{n}"))).collect();
+    let asked = join_all(jobs.iter().map(|job| storage.create(job, &[])));
+    // A statement waits for 5 s; one by one they would wait for more than a minute.
+    let answers = tokio::time::timeout(Duration::from_secs(20), asked).await.expect("told in time");
+    for answer in answers {
+        let error = with_causes(&answer.expect_err("the database is held"));
+        assert!(error.contains("waiting for the database") && error.contains("locked"), "{error}");
+    }
+    other.execute("ROLLBACK").await.expect("given back");
+    storage.create(&jobs[0], &[]).await.expect("free again");
+}
+
+/// An error with its causes.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
