@@ -65,7 +65,7 @@ fn right(yard: &Yard, provider: &str, kept: &Value) {
     yard.await_status("right", "`right` training", |status| status["phase"] == "training");
     let took = asked.elapsed();
     assert!(took < AGAIN_WITHIN, "{provider}: it trains again after {took:?}");
-    println!("{provider}: trains again {:.1} s after its submit", took.as_secs_f64());
+    trainyard_tests::say(&format!("{provider}: trains again {:.1} s after its submit", took.as_secs_f64()));
     yard.create("late", &sh("true"));
     submit_to(yard, "late", &kept["order"]).error(400, "machine_not_warm");
     submit_to(yard, "late", &kept["provider_job_id"]).error(400, "machine_not_warm");
