@@ -12,16 +12,10 @@ use trainyard_simulator::world::Machine;
 use trainyard_simulator::{Options, Vendor};
 use trainyard_tests::until;
 
-use crate::yard::{BINARY, JOBS, SOON, VENDORS, Yard, sh};
+use crate::yard::{JOBS, SOON, VENDORS, Yard, sh, with_agent};
 
 /// What a loaded machine may take longer over what is measured in seconds.
 const SLACK: Duration = Duration::from_secs(15);
-
-/// Images that bring the agent: many machines come up at once then.
-fn with_agent() -> Options {
-    let image_environment = [("TRAINYARD_AGENT".to_owned(), trainyard_tests::program(BINARY))].into();
-    Options { image_environment, ..Options::for_tests() }
-}
 
 fn with_limits(mut spec: Value, limits: Value) -> Value {
     spec["limits"] = limits;

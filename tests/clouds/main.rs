@@ -10,6 +10,7 @@ mod many;
 mod mistakes;
 mod money;
 mod recovery;
+mod restart;
 mod sweep;
 mod warm;
 mod whole_way;

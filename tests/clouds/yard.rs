@@ -196,6 +196,12 @@ impl Yard {
     }
 }
 
+/// Images that bring the agent: machines come up at once then.
+pub(crate) fn with_agent() -> Options {
+    let image_environment = [("TRAINYARD_AGENT".to_owned(), trainyard_tests::program(BINARY))].into();
+    Options { image_environment, ..Options::for_tests() }
+}
+
 /// The three, by the name they have here.
 pub(crate) const VENDORS: [(Vendor, &str); 3] =
     [(Vendor::Runpod, "runpod"), (Vendor::Lambda, "lambda"), (Vendor::Vastai, "vastai")];

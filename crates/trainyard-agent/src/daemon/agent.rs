@@ -1,13 +1,14 @@
 //! The agent's own state: who it is, the attempt it serves, when it was last spoken to, whether it leaves.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, watch};
 use trainyard_connector::{AgentGreeting, SelfRemovalProof, TrainingState, WorkloadState};
+use trainyard_domain::Timestamp;
 
 use super::attempt::{Attempt, Start, Why};
 use super::auth::Guard;
@@ -34,6 +35,11 @@ const REMOVE_AGAIN: Duration = Duration::from_secs(5);
 const REMOVE_AGAIN_MAX: Duration = Duration::from_secs(300);
 /// An agent on a machine of one's own that was never told to start anything leaves after this silence.
 const IDLE_LEAVES_AFTER: Duration = Duration::from_secs(24 * 3600);
+/// How long an agent that was started anew waits in any case for whoever spoke to the one before: the slowest pace of
+/// looks, and time to reach it.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often it is written down at most that somebody spoke.
+const LAST_WORD_EVERY: Duration = Duration::from_secs(10);
 /// How often silence is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Grace of a training that ends because the agent was told to end by a signal.
@@ -61,6 +67,8 @@ pub(crate) struct Agent {
     attempt: watch::Sender<Option<Arc<Attempt>>>,
     /// Until when nobody need worry: the last call, or the lease that a renewal gave.
     quiet_from: Mutex<Instant>,
+    /// Until when silence is borne in any case: whoever spoke to an agent before this one has to find this one first.
+    patient_until: Option<Instant>,
     /// When the machine has to be gone.
     machine_ends: Mutex<Option<Instant>>,
     /// How long a first word is waited for.
@@ -81,9 +89,12 @@ impl Agent {
         if rented {
             environment::add_caches(&mut environment, &layout.cache_dir());
         }
-        // An agent of before is dead: what it began is not gone on with.
+        // An agent of before is dead: what it began is not gone on with. What ended under it is still served.
         place::remove(&layout.record())?;
-        let ends = read_ends(&layout);
+        let attempt = Attempt::restore(&layout);
+        let ends = read_time(&layout.machine_ends());
+        let (now, last_word) = (Instant::now(), read_time(&layout.last_word()));
+        let patient_until = last_word.and_then(|_| now.checked_add(PATIENCE));
         let usual = if rented { UNSTARTED } else { IDLE_LEAVES_AFTER };
         let unstarted_for = unstarted_for(&options.environment, usual);
         Ok(Agent {
@@ -96,8 +107,9 @@ impl Agent {
             input_came: watch::Sender::new(0),
             execs: Semaphore::new(exec::AT_ONCE),
             changing: tokio::sync::Mutex::new(()),
-            attempt: watch::Sender::new(None),
-            quiet_from: Mutex::new(Instant::now()),
+            attempt: watch::Sender::new(attempt),
+            quiet_from: Mutex::new(last_word.unwrap_or(now)),
+            patient_until,
             machine_ends: Mutex::new(ends),
             unstarted_for,
             vendor: Vendor::of(&options.environment),
@@ -276,13 +288,17 @@ impl Agent {
     pub(crate) fn machine_ends_in(&self, ends: Duration) {
         *lock(&self.machine_ends) = Instant::now().checked_add(ends);
         // An agent that is started anew after a crash keeps to it. Without the file it waits for a first word at most.
-        let _ = write_ends(&self.layout, ends);
+        let at =
+            chrono::TimeDelta::from_std(ends).ok().and_then(|ends| clock::now().checked_add_signed(ends));
+        let _ = write_time(&self.layout.machine_ends(), at);
     }
 
     /// What follows from silence and from money used up. Runs until the agent leaves.
     pub(super) async fn mind_lease(self: Arc<Self>) {
         let mut removal = Removal::default();
+        let mut told = None;
         loop {
+            self.keep_last_word(&mut told);
             tokio::time::sleep(LOOK_EVERY).await;
             let attempt = self.current();
             match self.verdict(attempt.as_deref()) {
@@ -300,6 +316,22 @@ impl Agent {
                     self.go(&mut removal, why).await;
                 }
             }
+        }
+    }
+
+    /// Writes down now and then when it was last spoken to: an agent that ends again and again does not make a machine
+    /// wait for ever.
+    fn keep_last_word(&self, told: &mut Option<(Instant, Instant)>) {
+        let (now, from) = (Instant::now(), *lock(&self.quiet_from));
+        let is_new = told.is_none_or(|(at, word)| word != from && now >= at + LAST_WORD_EVERY);
+        if self.rented && is_new {
+            *told = Some((now, from));
+            let ahead =
+                from.checked_duration_since(now).and_then(|ahead| chrono::TimeDelta::from_std(ahead).ok());
+            let ago = now.checked_duration_since(from).and_then(|ago| chrono::TimeDelta::from_std(ago).ok());
+            let apart = ahead.unwrap_or_default() - ago.unwrap_or_default();
+            // One that cannot be written is written at the next word.
+            let _ = write_time(&self.layout.last_word(), clock::now().checked_add_signed(apart));
         }
     }
 
@@ -326,7 +358,8 @@ impl Agent {
                 stopping: attempt.stopping().load(Ordering::SeqCst),
             },
         };
-        let silence = lock(&self.quiet_from).elapsed();
+        let is_patient = self.patient_until.is_some_and(|until| Instant::now() < until);
+        let silence = if is_patient { Duration::ZERO } else { lock(&self.quiet_from).elapsed() };
         decide(&Standing { stage, silence, machine_left, unstarted_for: self.unstarted_for })
     }
 
@@ -370,21 +403,23 @@ impl Removal {
     }
 }
 
-/// Writes down when the machine has to be gone, by the clock on the wall, which outlives the agent.
-fn write_ends(layout: &Layout, ends: Duration) -> io::Result<()> {
-    let at = chrono::TimeDelta::from_std(ends).ok().and_then(|ends| clock::now().checked_add_signed(ends));
+/// Writes a time down by the clock on the wall, which outlives the agent; none removes it.
+fn write_time(path: &Path, at: Option<Timestamp>) -> io::Result<()> {
     match at {
-        Some(at) => place::replace(&layout.machine_ends(), at.to_rfc3339().as_bytes()),
-        None => place::remove(&layout.machine_ends()),
+        Some(at) => place::replace(path, at.to_rfc3339().as_bytes()),
+        None => place::remove(path),
     }
 }
 
-/// When the machine has to be gone, as an agent before this one was told.
-fn read_ends(layout: &Layout) -> Option<Instant> {
-    let text = std::fs::read_to_string(layout.machine_ends()).ok()?;
-    let at = chrono::DateTime::parse_from_rfc3339(&text).ok()?;
-    let left = (at.to_utc() - clock::now()).to_std().unwrap_or_default();
-    Instant::now().checked_add(left)
+/// The time that an agent before this one wrote down there.
+fn read_time(path: &Path) -> Option<Instant> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let at = chrono::DateTime::parse_from_rfc3339(&text).ok()?.to_utc();
+    let now = Instant::now();
+    match (at - clock::now()).to_std() {
+        Ok(left) => now.checked_add(left),
+        Err(_) => now.checked_sub((clock::now() - at).to_std().ok()?),
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

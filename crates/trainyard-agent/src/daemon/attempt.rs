@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use hyper::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::{mpsc, oneshot, watch};
-use trainyard_connector::{HandOver, HandOverPurpose, KeptJob, Manifest, TrainingState};
+use trainyard_connector::{AgentEventBody, HandOver, HandOverPurpose, KeptJob, Manifest, TrainingState};
 use trainyard_domain::{AttemptNumber, JobId, JobSpec, Limits, SecretName};
 
 use super::agent::Agent;
+use super::ended::Ended;
 use super::hold::Hold;
 use super::journal::Journal;
 use super::layout::Layout;
@@ -203,6 +204,50 @@ impl Attempt {
         // Owned by the attempt: it ends with the training, and whoever needs that awaits `exited`.
         tokio::spawn(supervise::run(Arc::clone(agent), Arc::clone(&attempt), start, asked));
         Ok(attempt)
+    }
+
+    /// The attempt that another boot of the agent served to its end; none where there is none that can be served. To be
+    /// called within the runtime. Blocks for as long as reading its events takes.
+    pub(super) fn restore(layout: &Layout) -> Option<Arc<Attempt>> {
+        let (ended, manifest) = Ended::read(layout)?;
+        let exit = ended.exit()?.clone();
+        let opened = Journal::open(&layout.events()).map(Arc::new).and_then(|journal| {
+            Output::open(&layout.log(), Arc::clone(&journal)).map(|output| (journal, output))
+        });
+        let (journal, output) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                super::complain(&format!("the end of the training before cannot be served: {error}"));
+                return None;
+            }
+        };
+        if !journal.is_ended() {
+            journal.append(AgentEventBody::Exited(exit.clone()));
+        }
+        let ago = (crate::clock::now() - exit.at).to_std().unwrap_or_default();
+        let (asks, _nobody) = mpsc::channel(ASKS);
+        let attempt = Arc::new(Attempt {
+            sources: Arc::new(Sources::ended(layout, &ended.kept, ended.checkpoints)),
+            kept: ended.kept,
+            journal,
+            output: Arc::new(output),
+            asks,
+            state: watch::Sender::new(ended.training),
+            manifest: watch::Sender::new(None),
+            ended: Mutex::new(Instant::now().checked_sub(ago).or_else(|| Some(Instant::now()))),
+            desk: Mutex::new(None),
+            hold: Hold::new(layout.hold_dir()),
+            abandoned: AtomicBool::new(false),
+            stopping: AtomicBool::new(true),
+        });
+        match manifest {
+            Some(manifest) => attempt.set_manifest(Ok(manifest)),
+            None => {
+                // Owned by the attempt: whoever abandons it waits for the manifest.
+                tokio::spawn(supervise::make_manifest(layout.clone(), Arc::clone(&attempt), ended.outputs));
+            }
+        }
+        Some(attempt)
     }
 
     pub(crate) fn job(&self) -> &JobId {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hyper::StatusCode;
 use secrecy::ExposeSecret;
 use tokio::sync::watch;
-use trainyard_connector::{EXEC_WITHIN_MAX, ExecOrder, ExecOutput};
+use trainyard_connector::{EXEC_WITHIN_MAX, ExecOrder, ExecOutput, TrainingState};
 
 use super::agent::Agent;
 use super::aside::{self, Aside};
@@ -22,8 +22,14 @@ pub(super) const AT_ONCE: usize = 4;
 pub(super) async fn exec(agent: &Agent, order: ExecOrder) -> Result<ExecOutput, Refusal> {
     let mut words = order.argv.into_iter();
     let program = words.next().ok_or_else(|| Refusal::invalid("there is no command to run"))?;
-    let Some(desk) = agent.attempt()?.desk() else {
-        return Err(Refusal::state("the training's directory is not ready yet"));
+    let attempt = agent.attempt()?;
+    let Some(desk) = attempt.desk() else {
+        let ended = matches!(attempt.state(), TrainingState::Exited { .. });
+        return Err(Refusal::state(match ended {
+            // Its secrets were in memory only.
+            true => "the training ended and its environment is not known any more",
+            false => "the training's directory is not ready yet",
+        }));
     };
     let Ok(_place) = agent.execs().try_acquire() else {
         let text = format!("{AT_ONCE} commands run already");

@@ -62,6 +62,46 @@ impl Journal {
         Ok(Journal { path: path.to_owned(), inner: Mutex::new(inner), last, urgent })
     }
 
+    /// Opens the journal of an attempt that another boot of the agent served, to go on with its numbers. A line that was
+    /// written half is dropped. Blocks for as long as reading it takes.
+    pub(crate) fn open(path: &Path) -> io::Result<Journal> {
+        let mut file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+        let mut reader = BufReader::new(&file);
+        let (mut bytes, mut count, mut line) = (0, 0_u64, String::new());
+        let (mut ring, mut marks) = (VecDeque::<Box<str>>::new(), Vec::new());
+        loop {
+            line.clear();
+            let read = reader.read_line(&mut line)?;
+            let whole = line.strip_suffix('\n');
+            let event = whole.and_then(|line| serde_json::from_str::<AgentEvent>(line).ok());
+            let (Some(whole), Some(event)) = (whole, event) else { break };
+            if event.n != count + 1 {
+                break;
+            }
+            if count.is_multiple_of(MARK_EVERY) {
+                marks.push(bytes);
+            }
+            bytes += read as u64;
+            count += 1;
+            ring.push_back(whole.into());
+            if ring.len() > RING {
+                ring.pop_front();
+            }
+        }
+        file.set_len(bytes)?;
+        file.seek(SeekFrom::Start(bytes))?;
+        let inner = Inner { file, bytes, written: count, last: count, ring, marks };
+        let (last, urgent) = (watch::Sender::new(count), watch::Sender::new(count));
+        Ok(Journal { path: path.to_owned(), inner: Mutex::new(inner), last, urgent })
+    }
+
+    /// Whether its last event is the end of the training.
+    pub(crate) fn is_ended(&self) -> bool {
+        let inner = self.lock();
+        let last = inner.ring.back().and_then(|line| serde_json::from_str::<AgentEvent>(line).ok());
+        last.is_some_and(|event| matches!(event.body, AgentEventBody::Exited(_)))
+    }
+
     /// Numbers an event, writes it and rings.
     pub(crate) fn append(&self, body: AgentEventBody) {
         let mut inner = self.lock();
@@ -199,6 +239,33 @@ mod tests {
 
     fn number(line: &str) -> u64 {
         serde_json::from_str::<AgentEvent>(line).unwrap().n
+    }
+
+    #[test]
+    fn a_journal_that_is_opened_again_goes_on_with_its_numbers() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("events.jsonl");
+        let log = |offset| AgentEventBody::Log(LogSpan { offset, len: 1 });
+        let total = RING as u64 + 300;
+        {
+            let journal = Journal::create(&path).unwrap();
+            (0..total).for_each(|offset| journal.append(log(offset)));
+        }
+        let whole = std::fs::read(&path).unwrap();
+        std::fs::write(&path, [&whole[..], b"{\"n\": 23"].concat()).unwrap();
+        let journal = Journal::open(&path).unwrap();
+        assert_eq!((journal.last(), journal.is_ended()), (total, false));
+        assert_eq!(std::fs::read(&path).unwrap(), whole, "the half line is gone");
+        let now = clock::now();
+        journal.append(AgentEventBody::Exited(trainyard_domain::Exit::with_code(0, now)));
+        assert!(journal.is_ended() && Journal::open(&path).unwrap().is_ended());
+        for after in [0, 255, 256, 299, 300, total - 1, total] {
+            let (lines, last) = journal.after(after, 1).unwrap();
+            assert_eq!((number(&lines[0]), last), (after + 1, total + 1));
+        }
+        // A line that is none ends what can be told.
+        std::fs::write(&path, b"{}\n").unwrap();
+        assert_eq!(Journal::open(&path).unwrap().last(), 0);
     }
 
     #[test]

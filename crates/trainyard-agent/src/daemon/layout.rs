@@ -34,6 +34,21 @@ impl Layout {
         self.root.join("inputs").join(format!("{digest}.part"))
     }
 
+    /// How the last attempt ended; outlives the agent.
+    pub(crate) fn ended(&self) -> PathBuf {
+        self.root.join("ended.json")
+    }
+
+    /// What it left, with digests; outlives the agent.
+    pub(crate) fn manifest(&self) -> PathBuf {
+        self.root.join("manifest.json")
+    }
+
+    /// When somebody who may command spoke last; outlives the agent and its attempts.
+    pub(crate) fn last_word(&self) -> PathBuf {
+        self.root.join("last-word")
+    }
+
     /// When the machine has to be gone; outlives the agent and its attempts.
     pub(crate) fn machine_ends(&self) -> PathBuf {
         self.root.join("machine-ends")
@@ -131,6 +146,9 @@ impl Layout {
     /// their digests, and caches. Checkpoints stay with their job.
     pub(crate) fn begin(&self, job: &JobId) -> io::Result<()> {
         for old in [
+            // First of all: whatever is left after a crash in between, it is no end.
+            self.ended(),
+            self.manifest(),
             self.spec(),
             self.input_dir(),
             self.work_dir(),

@@ -2,7 +2,8 @@
 //!
 //! It promises: a training is started only by a signed `start`, once per attempt and boot; every event and every
 //! byte of the log is on disk before it is sent; events are numbered densely from 1 within an attempt; `Exited` is
-//! the last of them and no process of the training is left then. It rents nothing and calls nobody, with one exception:
+//! the last of them and no process of the training is left then. An agent that is started anew after the end of a
+//! training serves that end, and never trains by itself. It rents nothing and calls nobody, with one exception:
 //! where nobody speaks to it any more, or its money is used up, it has its own machine removed (`lease`, `vendor`).
 
 mod agent;
@@ -10,6 +11,7 @@ mod aside;
 mod attempt;
 mod auth;
 mod check;
+mod ended;
 mod environment;
 mod exec;
 mod failure;

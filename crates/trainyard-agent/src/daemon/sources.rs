@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use trainyard_connector::{AgentEventBody, CheckpointInfo};
+use trainyard_connector::{AgentEventBody, CheckpointInfo, KeptJob};
+use trainyard_domain::JobSpec;
 
 use super::attempt::Start;
 use super::journal::Journal;
@@ -45,8 +46,7 @@ impl Sources {
         let dir = layout.watch_dir();
         std::fs::create_dir_all(&dir)?;
         let checkpoints = layout.checkpoint_dir(&start.job_id);
-        let mut config = WatchConfig::new(layout.metrics_file(), layout.output_dir(), checkpoints);
-        config.pattern.clone_from(&start.spec.checkpoints.pattern);
+        let mut config = config_of(layout, checkpoints, &start.spec);
         config.gpus.clone_from(&start.gpus);
         let hook = if start.spec.trainer.hook { Some(place_hook(&dir)?) } else { None };
         if hook.is_some() {
@@ -60,6 +60,17 @@ impl Sources {
             handle.env().iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
         let sink = handle.sink();
         Ok(Sources { sink, environment, hook, config, state: Mutex::new(State::Watching(handle, follow)) })
+    }
+
+    /// Those of an attempt that ended before this agent was started.
+    pub(super) fn ended(layout: &Layout, kept: &KeptJob, checkpoints: Vec<CheckpointInfo>) -> Sources {
+        Sources {
+            sink: OutputSink::closed(),
+            environment: Vec::new(),
+            hook: None,
+            config: config_of(layout, layout.checkpoint_dir(&kept.job_id), &kept.spec),
+            state: Mutex::new(State::Finished(checkpoints)),
+        }
     }
 
     /// Takes the training's output.
@@ -133,6 +144,12 @@ impl Sources {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn config_of(layout: &Layout, checkpoints: PathBuf, spec: &JobSpec) -> WatchConfig {
+    let mut config = WatchConfig::new(layout.metrics_file(), layout.output_dir(), checkpoints);
+    config.pattern.clone_from(&spec.checkpoints.pattern);
+    config
 }
 
 /// Puts the hook into a directory of its own.

@@ -13,8 +13,10 @@ use trainyard_domain::{Diagnosis, Exit, Outputs, Timestamp};
 use super::agent::Agent;
 use super::attempt::{Ask, Attempt, Desk, Start, Why};
 use super::check;
+use super::ended::{self, Ended};
 use super::failure::Failure;
 use super::held::{Warden, kill_what_is_left};
+use super::layout::Layout;
 use super::manifest;
 use super::prepare::prepare;
 use super::refusal::Refusal;
@@ -69,18 +71,43 @@ pub(super) async fn run(
         exit.diagnosis =
             Some(Box::new(Diagnosis { code: code.to_owned(), cause, remedy: remedy.to_owned() }));
     }
-    attempt.journal().append(AgentEventBody::Exited(exit.clone()));
-    attempt.set_state(TrainingState::Exited { started_at: run.started_at, exit });
-    // Whoever still waits for a pause or a resume hears that it ended.
-    drop(asked);
-    run.waiting.clear();
     if outputs.exclude == Outputs::default().exclude {
         // Whoever leaves checkpoints out means those in a directory of the trainer's own too.
         outputs.exclude.extend(attempt.sources().nested_in_output());
     }
-    let (dir, number) = (agent.layout().output_dir(), attempt.number());
+    let ended = TrainingState::Exited { started_at: run.started_at, exit: exit.clone() };
+    keep_end(agent.layout(), &attempt, &ended, &outputs).await;
+    attempt.journal().append(AgentEventBody::Exited(exit));
+    attempt.set_state(ended);
+    // Whoever still waits for a pause or a resume hears that it ended.
+    drop(asked);
+    run.waiting.clear();
+    make_manifest(agent.layout().clone(), attempt, outputs).await;
+}
+
+/// Writes the end down for an agent after this one. Without the record that one knows of nothing.
+async fn keep_end(layout: &Layout, attempt: &Attempt, training: &TrainingState, outputs: &Outputs) {
+    let checkpoints = attempt.sources().checkpoints();
+    let ended = Ended::new(attempt.kept().clone(), training.clone(), checkpoints, outputs.clone());
+    let layout = layout.clone();
+    let written = tokio::task::spawn_blocking(move || ended.write(&layout)).await;
+    if let Ok(Err(error)) = written {
+        super::complain(&format!("the end of the training could not be written down: {error}"));
+    }
+}
+
+/// Makes the digests of what an ended attempt left, and tells and keeps them.
+pub(super) async fn make_manifest(layout: Layout, attempt: Arc<Attempt>, outputs: Outputs) {
+    let (dir, number) = (layout.output_dir(), attempt.number());
     let of = Arc::clone(&attempt);
-    let make = move || manifest::make(number, &dir, &outputs, of.abandoned());
+    let make = move || {
+        let made = manifest::make(number, &dir, &outputs, of.abandoned())?;
+        if let Err(error) = ended::write_manifest(&layout, &made) {
+            // They are made again then, by an agent after this one.
+            super::complain(&format!("the outputs' digests could not be written down: {error}"));
+        }
+        Ok::<_, std::io::Error>(made)
+    };
     let made = tokio::task::spawn_blocking(make).await;
     attempt.set_manifest(match made {
         Ok(made) => made.map_err(|error| error.to_string()),

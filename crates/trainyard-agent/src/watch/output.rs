@@ -16,6 +16,11 @@ pub struct OutputSink {
 }
 
 impl OutputSink {
+    /// One that nobody reads, of a training that has ended.
+    pub(crate) fn closed() -> OutputSink {
+        OutputSink { inputs: mpsc::channel(1).0, shared: Arc::default() }
+    }
+
     /// Takes one line without its end; carriage returns in it part redrawn progress bars. Only lines that may hold a
     /// dict or a bar are kept; those over 8 KiB are cut. Where the watcher is too far behind, bars are left out first,
     /// then lines, which are counted in [`Problems::lines_lost`](super::Problems::lines_lost).

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use trainyard_agent::{AgentRecord, sweep};
-use trainyard_connector::{Effect, ErrorKind, TrainingState, Workload};
+use trainyard_connector::{Effect, ErrorKind, TrainingState, Workload, WorkloadState};
 use trainyard_domain::{AttemptNumber, WhenOrchestratorLost};
 
 use crate::rig::{Rig, is_alive, shell, until};
@@ -19,6 +19,8 @@ crate::tests![
     the_deadline_stops,
     silence_stops_where_that_was_asked_for,
     a_restarted_agent_is_another_one_and_idle,
+    an_end_outlives_its_agent,
+    an_end_is_forgotten_once_another_attempt_began,
     an_agent_told_to_end_ends_the_training_in_order,
     a_release_clears_and_leaves,
     a_sweep_finds_what_lost_both,
@@ -181,6 +183,65 @@ async fn a_restarted_agent_is_another_one_and_idle() {
     // Whoever was told may go on with the new one.
     let state = rig.client.state().await.unwrap();
     assert_ne!(before.boot_id, state.boot_id);
+    assert_eq!((state.training, state.attempt, state.last_event), (TrainingState::Idle, None, 0));
+}
+
+/// Everything that can be asked about an ended attempt, but for who answers.
+async fn told(rig: &Rig) -> String {
+    let client = rig.client();
+    let WorkloadState { boot_id: _, attempt, training, last_event, log_bytes, self_removal: _ } =
+        client.state().await.unwrap();
+    let events = client.events(0, Duration::ZERO).await.unwrap().events;
+    let manifest = client.manifest(Duration::from_secs(20)).await.unwrap();
+    let (log, model) = (client.log(0, 1000).await.unwrap(), client.file("model", 0, 100).await.unwrap());
+    let checkpoints = client.checkpoints().await.unwrap();
+    let held =
+        client.hold_checkpoint(&checkpoints[0].path, Duration::from_secs(20)).await.unwrap().expect("held");
+    let state = client.checkpoint_file(&held.path, "state", 0, 100).await.unwrap();
+    let job = client.job().await.unwrap();
+    format!(
+        "{attempt:?}\n{training:?}\n{last_event} {log_bytes}\n{events:?}\n{manifest:?}\n{log:?} {model:?}\n{checkpoints:?}\n{held:?} {state:?}\n{job:?}"
+    )
+}
+
+async fn an_end_outlives_its_agent() {
+    let mut rig = Rig::new();
+    let script = format!(
+        "echo once >> {}; echo line; echo '{{\"step\": 1, \"loss\": 2}}' >> $TRAINYARD_METRICS_FILE; \
+         mkdir $TRAINYARD_CHECKPOINT_DIR/checkpoint-1; echo s > $TRAINYARD_CHECKPOINT_DIR/checkpoint-1/state; \
+         echo model > $TRAINYARD_OUTPUT_DIR/model",
+        rig.own_text("ran")
+    );
+    rig.run(&script).await;
+    assert_eq!(rig.exit().await.code, 0);
+    let before = told(&rig).await;
+    assert!(before.contains("line") && before.contains("model"), "{before}");
+    rig.restart();
+    assert_eq!(told(&rig).await, before);
+    // A crash between the end and its digests: they are made again.
+    rig.kill();
+    std::fs::remove_file(rig.root().join("manifest.json")).unwrap();
+    rig.restart();
+    assert_eq!(told(&rig).await, before);
+    let state = rig.client().start(&shell(&script)).await.unwrap();
+    assert!(matches!(state.training, TrainingState::Exited { .. }), "it was started before: {state:?}");
+    assert_eq!(rig.told("ran").await, "once\n");
+}
+
+async fn an_end_is_forgotten_once_another_attempt_began() {
+    let mut rig = Rig::new();
+    rig.run("echo model > $TRAINYARD_OUTPUT_DIR/model").await;
+    rig.exit().await;
+    rig.restart();
+    let mut next = shell("sleep 60");
+    next.attempt = AttemptNumber::FIRST.next();
+    rig.client().start(&next).await.unwrap();
+    until("it runs", async || {
+        matches!(rig.client().state().await.unwrap().training, TrainingState::Running { .. })
+    })
+    .await;
+    rig.restart();
+    let state = rig.client().state().await.unwrap();
     assert_eq!((state.training, state.attempt, state.last_event), (TrainingState::Idle, None, 0));
 }
 

@@ -15,6 +15,7 @@ crate::tests![
     the_end_of_the_money_stops_the_training_and_removes_the_machine,
     an_end_that_was_moved_holds,
     an_agent_that_crashed_keeps_the_end_of_its_machine,
+    an_agent_that_crashed_knows_how_long_nobody_spoke,
     a_machine_that_is_never_started_is_removed,
     a_removal_that_is_refused_is_asked_for_again,
     whether_a_machine_can_remove_itself_is_told,
@@ -161,6 +162,28 @@ async fn an_agent_that_crashed_keeps_the_end_of_its_machine() {
     rig.restart();
     vendor.awaits("DELETE").await;
     assert_eq!(rig.client().state().await.unwrap().training, TrainingState::Idle);
+}
+
+async fn an_agent_that_crashed_knows_how_long_nobody_spoke() {
+    let vendor = FakeVendor::answering(204);
+    let mut rig = rented(&vendor, &[]);
+    let file = rig.root().join("last-word");
+    let word = || std::fs::read_to_string(&file).ok()?.parse::<chrono::DateTime<chrono::Utc>>().ok();
+    until("it is written down", async || word().is_some()).await;
+    let (before, began) = (word().unwrap(), Instant::now());
+    until("some silence", async || began.elapsed() > Duration::from_secs(3)).await;
+    rig.kill();
+    // Written anew by the next agent, with what it read.
+    std::fs::rename(&file, rig.own("word")).unwrap();
+    std::fs::copy(rig.own("word"), &file).unwrap();
+    let old = std::fs::metadata(&file).unwrap().modified().unwrap();
+    rig.restart();
+    until("it is written again", async || {
+        std::fs::metadata(&file).and_then(|file| file.modified()).is_ok_and(|at| at > old)
+    })
+    .await;
+    let apart = (word().unwrap() - before).abs();
+    assert!(apart < chrono::TimeDelta::seconds(2), "{apart}");
 }
 
 async fn a_machine_that_is_never_started_is_removed() {

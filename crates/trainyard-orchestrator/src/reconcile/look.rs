@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use trainyard_connector::{
     ConnectorError, ErrorKind as Kind, MachineObservation, MachinePhase, SelfRemovalProof, TrainingState,
+    WorkloadState,
 };
 use trainyard_domain::{Attempt, Job, Rental};
 use trainyard_storage::StoredJob;
@@ -43,11 +44,11 @@ pub(super) async fn look(core: &Arc<Core>, stored: &StoredJob) -> Seen {
             return Seen::Silent { lost: false, ever_answered: false };
         }
     };
-    match link.workload.state().await {
+    match state_of(&link, job, rental).await {
         Ok(state) => {
             link.hear();
             heed_removal(core, job, &state.self_removal);
-            let ours = state.attempt.as_ref().is_some_and(|(id, n)| id == job.id() && *n == rental.attempt);
+            let ours = is_of(&state, job, rental);
             let told = stored.cursor.is_some_and(|(n, at)| n == rental.attempt && at >= state.last_event);
             let follows =
                 !matches!(state.training, TrainingState::Idle) && !told || is_running(&state.training);
@@ -63,6 +64,21 @@ pub(super) async fn look(core: &Arc<Core>, stored: &StoredJob) -> Seen {
         Err(error) if error.kind == Kind::Restarted => Seen::Restarted,
         Err(error) => silent(core, job, rental, &link, &error).await,
     }
+}
+
+/// What the agent says. One that was started anew is asked once more: an attempt that had ended is served by it as well.
+async fn state_of(link: &Link, job: &Job, rental: &Rental) -> Result<WorkloadState, ConnectorError> {
+    let restarted = match link.workload.state().await {
+        Err(error) if error.kind == Kind::Restarted => error,
+        told => return told,
+    };
+    let now = link.workload.state().await.ok();
+    now.filter(|state| is_of(state, job, rental) && matches!(state.training, TrainingState::Exited { .. }))
+        .ok_or(restarted)
+}
+
+fn is_of(state: &WorkloadState, job: &Job, rental: &Rental) -> bool {
+    state.attempt.as_ref().is_some_and(|(id, n)| id == job.id() && *n == rental.attempt)
 }
 
 /// A machine that cannot remove itself is remarked on, once.

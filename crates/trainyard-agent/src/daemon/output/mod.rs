@@ -50,6 +50,15 @@ impl Output {
         Ok(Output { inner: Mutex::new(inner), journal })
     }
 
+    /// Opens the log of an attempt that ended before: all of it was told.
+    pub(crate) fn open(path: &Path, journal: Arc<Journal>) -> io::Result<Output> {
+        let file = File::options().append(true).create(true).open(path)?;
+        let bytes = file.metadata()?.len();
+        let (masker, lines) = (Masker::new(std::iter::empty()), Lines::default());
+        let inner = Inner { file, masker, lines, bytes, told: bytes, told_at: None, full: false };
+        Ok(Output { inner: Mutex::new(inner), journal })
+    }
+
     /// Bytes of the log so far.
     pub(crate) fn bytes(&self) -> u64 {
         self.lock().bytes
