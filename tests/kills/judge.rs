@@ -94,8 +94,7 @@ pub(crate) fn rented(yard: &Yard, id: &str) -> usize {
     list(&job["attempts"]).iter().filter(|attempt| attempt["provider_job_id"].is_string()).count()
 }
 
-/// How many attempts of a job ever trained. One on this machine may have been lost before that: its directory was made,
-/// and the server killed before its agent was started.
+/// How many attempts of a job ever trained.
 pub(crate) fn trained(yard: &Yard, id: &str) -> usize {
     let job = yard.get(id, "");
     list(&job["attempts"]).iter().filter(|attempt| attempt["started_at"].is_string()).count()

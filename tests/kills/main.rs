@@ -9,6 +9,7 @@
 mod corrupt;
 mod crowd;
 mod dice;
+mod here;
 mod judge;
 mod points;
 mod recovery;

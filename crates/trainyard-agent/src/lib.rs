@@ -56,4 +56,4 @@ pub use daemon::AgentRecord;
 #[cfg(unix)]
 pub use entry::entry;
 #[cfg(unix)]
-pub use process::{MARK, ProcessId, sweep};
+pub use process::{MARK, ProcessId, agent_of, sweep};

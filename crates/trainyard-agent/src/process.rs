@@ -86,6 +86,14 @@ pub fn sweep(order: &str) -> usize {
     }
 }
 
+/// The agent of an order by its command line: it is found before it has written down who it is. None where none runs.
+pub fn agent_of(order: &str) -> Option<ProcessId> {
+    let me = std::process::id() as i32;
+    let table = system::table();
+    let agent = table.iter().find(|row| row.pid != me && !row.is_dead() && is_agent_of(row.pid, order));
+    agent.map(|row| ProcessId { pid: row.pid, start_time: row.start_time })
+}
+
 /// An agent's command line names its order; see [`entry`](crate::entry).
 fn is_agent_of(pid: i32, order: &str) -> bool {
     system::arguments_have(pid, order) && system::arguments_have(pid, AGENT)

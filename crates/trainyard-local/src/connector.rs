@@ -62,6 +62,7 @@ impl LocalConnector {
         now: fn() -> Timestamp,
     ) -> Result<LocalConnector, LocalError> {
         let machines = Machines::open(&config)?;
+        machines.clear_unstarted()?;
         let slots = Slots::default();
         for order in machines.orders()? {
             if machines.alive(&order).is_some()
@@ -91,11 +92,15 @@ impl LocalConnector {
     fn client(&self, order: &OrderName) -> Result<AgentClient, ConnectorError> {
         let started = self.started().get(order).map(|(port, _)| *port);
         let port = started.or_else(|| self.machines.record(order).map(|record| record.port));
-        let port = port.ok_or_else(|| {
-            ConnectorError::refused(
-                ErrorKind::NotFound,
-                format!("no agent of the order `{order}` runs on this machine"),
-            )
+        let port = port.ok_or_else(|| match self.machines.alive(order) {
+            Some(_) => {
+                let text = format!("the agent of the order `{order}` does not listen yet");
+                ConnectorError::refused(ErrorKind::Unreachable, text)
+            }
+            None => {
+                let text = format!("no agent of the order `{order}` runs on this machine");
+                ConnectorError::refused(ErrorKind::NotFound, text)
+            }
         })?;
         AgentClient::new(&format!("http://127.0.0.1:{port}"), self.key.clone(), order.clone())
     }
@@ -300,5 +305,52 @@ impl Connector for LocalConnector {
 
     async fn capacity_bell(&self) {
         self.slots.freed.notified().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn order(n: u32) -> OrderName {
+        format!("ty-localtst-{n:026}").parse().unwrap()
+    }
+
+    fn open(directory: &Path) -> LocalConnector {
+        let config = LocalConfig::below(directory.to_owned()).unwrap();
+        let config = LocalConfig { use_gpus: false, cpu_slots: 4, ..config };
+        LocalConnector::open(config, [7; 32], || Timestamp::UNIX_EPOCH).unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_order_whose_agent_was_never_started_is_not_there_and_one_that_starts_is() {
+        let directory = tempfile::tempdir().unwrap();
+        // This process's own number keeps other runs of the test apart.
+        let (never, starts) = (order(std::process::id()), order(std::process::id() + 1_000_000_000));
+        drop(open(directory.path()));
+        for order in [&never, &starts] {
+            let machine = directory.path().join("machines").join(order.as_str());
+            std::fs::create_dir(&machine).unwrap();
+            std::fs::write(machine.join("slot.json"), "{}").unwrap();
+        }
+        // An agent that has not yet written down who it is.
+        let script = ["-c", "while :; do sleep 0.05; done", "__agent", starts.as_str()];
+        let mut agent = std::process::Command::new("sh").args(script).spawn().unwrap();
+        while trainyard_agent::agent_of(starts.as_str()).is_none() {
+            // waits: for the shell to have replaced this program's image
+            sleep(LOOK_EVERY).await;
+        }
+        let local = open(directory.path());
+        let owned = local.list_owned(&"localtst".parse().unwrap()).await.unwrap();
+        let seen: Vec<_> = owned.iter().map(|one| (&one.order, &one.phase)).collect();
+        assert_eq!(seen, [(&starts, &MachinePhase::Up)]);
+        let id = machine_id(&starts).unwrap();
+        assert_eq!(local.attach(&starts, &id).await.unwrap_err().kind, ErrorKind::Unreachable);
+        assert_eq!(local.attach(&never, &id).await.unwrap_err().kind, ErrorKind::NotFound);
+        local.terminate(&starts, &id).await.unwrap();
+        assert!(agent.wait().unwrap().code().is_none(), "it was killed");
+        assert!(local.list_owned(&"localtst".parse().unwrap()).await.unwrap().is_empty());
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use tokio::process::{Child, Command};
-use trainyard_agent::{AgentRecord, ProcessId};
+use trainyard_agent::{AgentRecord, ProcessId, agent_of};
 use trainyard_domain::OrderName;
 
 use crate::config::LocalConfig;
@@ -84,10 +84,23 @@ impl Machines {
         serde_json::from_slice(&fs::read(self.directory(order).join(SLOT_FILE)).ok()?).ok()
     }
 
-    /// The agent's process, where it lives. A pid of another boot of the machine is nobody's.
+    /// The agent's process, where it lives: by its record, or by its command line while it has written none. A pid of
+    /// another boot of the machine is nobody's.
     pub(crate) fn alive(&self, order: &OrderName) -> Option<ProcessId> {
-        let record = self.record(order)?;
+        let Some(record) = self.record(order) else { return agent_of(order.as_str()) };
         (record.order == order.as_str() && record.process.is_alive()).then_some(record.process)
+    }
+
+    /// Removes every directory whose agent was never started, as where whoever was about to start it crashed: nothing
+    /// ran there, so the order never arrived. To be called before this process starts any.
+    pub(crate) fn clear_unstarted(&self) -> io::Result<()> {
+        for order in self.orders()? {
+            if self.record(&order).is_none() && self.alive(&order).is_none() {
+                tracing::info!(%order, "a directory whose agent was never started is removed");
+                self.remove(&order)?;
+            }
+        }
+        Ok(())
     }
 
     /// Every order that has a directory.
