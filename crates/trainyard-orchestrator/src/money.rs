@@ -15,7 +15,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use trainyard_domain::{AttemptNumber, Job, JobSpec, Machine, Money, Month, NotificationKind, Timestamp};
+use trainyard_domain::{
+    AttemptNumber, Job, JobSpec, Machine, Money, Month, NotificationKind, ProviderJobId, Timestamp,
+};
 use trainyard_storage::StoredJob;
 
 pub(crate) use alarm::alarm;
@@ -151,24 +153,75 @@ pub(crate) fn traffic_allowance(spec: &JobSpec, per_gb: Money) -> Money {
 }
 
 /// Where a vendor bills a machine from the moment it is up on: that moment, once it was seen.
-pub(crate) fn billed_from(core: &Core, job: &Job, number: AttemptNumber) -> Option<Timestamp> {
+pub(crate) fn billed_from(
+    core: &Core,
+    job: &Job,
+    number: AttemptNumber,
+    machine: &ProviderJobId,
+) -> Option<Timestamp> {
     let attempt = job.attempts().iter().find(|attempt| attempt.number == number)?;
     let provider = core.providers.get(&attempt.provider)?;
     // One that took a machine over pays from that moment on: it was up before.
     let placed = attempt.placed_at.filter(|_| attempt.billed_from.is_none() && !attempt.adopted)?;
-    let up = || provider.sightings.up_since(&attempt.order).map(|up| up.max(placed));
+    let up = || provider.sightings.up_since(&attempt.order, machine).map(|up| up.max(placed));
     if provider.connector.info().capabilities.billing.from_up { up() } else { None }
 }
 
-/// The entry of a machine that is gone and was never seen up, at a vendor that bills what is up: it cost nothing.
-pub(crate) fn never_up(core: &Core, job: &mut Job, number: AttemptNumber, entry: Machine) -> Machine {
+/// The entry of a machine that is gone, and its attempt: one that was never seen up, at a vendor that bills what is up,
+/// cost nothing; where a vendor has no books that could be read later, begun units are counted whole, as it bills them.
+pub(crate) fn at_end(core: &Core, job: &mut Job, number: AttemptNumber, entry: Machine) -> Machine {
+    let entry = never_up(core, job, number, entry);
     let Some(provider) = core.providers.get(&entry.provider) else { return entry };
-    let unseen = || !provider.sightings.was_shown(&entry.order, None);
+    let capabilities = provider.connector.info().capabilities;
+    let unit_s = capabilities.billing.unit_s;
+    let (true, Some(from), Some(gone)) =
+        (!capabilities.bill && unit_s > 1, entry.billed_from.or(entry.placed_at), entry.gone_at)
+    else {
+        return entry;
+    };
+    let until = whole_units(from, entry.billed_until.unwrap_or(gone), unit_s);
+    job.set_gone(number, gone, Some(until));
+    Machine { billed_until: Some(until), ..entry }
+}
+
+/// The end of the last unit that was begun.
+fn whole_units(from: Timestamp, until: Timestamp, unit_s: u64) -> Timestamp {
+    let (unit_ms, billed_ms) = (unit_s.saturating_mul(1000), (until - from).num_milliseconds());
+    let billed_ms = billed_ms.max(0).unsigned_abs().div_ceil(unit_ms).saturating_mul(unit_ms);
+    let billed = i64::try_from(billed_ms).ok().and_then(chrono::TimeDelta::try_milliseconds);
+    billed.and_then(|billed| from.checked_add_signed(billed)).unwrap_or(until)
+}
+
+/// What is known, when the removal of a machine is asked for, of how it was billed until then: that goes with this
+/// process. One that was shown and never up cost nothing so far.
+pub(crate) fn at_release(
+    core: &Core,
+    job: &Job,
+    number: AttemptNumber,
+    entry: Machine,
+    now: Timestamp,
+) -> Machine {
+    let Some(provider) = core.providers.get(&entry.provider) else { return entry };
+    let Some(id) = &entry.provider_job_id else { return entry };
+    let known = entry.billed_from.is_some() || entry.attempts.len() > 1;
+    let shown = || provider.sightings.was_shown(&entry.order, Some(id));
+    if known || !provider.connector.info().capabilities.billing.from_up || !shown() {
+        return entry;
+    }
+    let from = billed_from(core, job, number, id).unwrap_or(now);
+    Machine { billed_from: Some(from), ..entry }
+}
+
+/// The entry of a machine that is gone and was never seen up, at a vendor that bills what is up: it cost nothing.
+fn never_up(core: &Core, job: &mut Job, number: AttemptNumber, entry: Machine) -> Machine {
+    let Some(provider) = core.providers.get(&entry.provider) else { return entry };
+    let Some(id) = &entry.provider_job_id else { return entry };
+    let unseen = || !provider.sightings.was_shown(&entry.order, Some(id));
     let known = entry.billed_from.is_some() || entry.attempts.len() > 1 || unseen();
     if known || !provider.connector.info().capabilities.billing.from_up {
         return entry;
     }
-    let from = billed_from(core, job, number).or(entry.billed_until).or(entry.gone_at);
+    let from = billed_from(core, job, number, id).or(entry.billed_until).or(entry.gone_at);
     if let Some(from) = from {
         job.set_billed_from(number, from);
     }
@@ -247,6 +300,17 @@ mod tests {
         assert_eq!(purse("0.0051").lasts(s(0)), s(0), "a begun second is none");
         assert!(purse("0").is_over(s(0)) && purse("0.10").is_over(s(120)) && !purse("0.10").is_over(s(0)));
         assert!(purse("2").is_low() && !Purse { spent: money("7.99"), ..purse("2") }.is_low());
+    }
+
+    #[test]
+    fn a_begun_unit_is_counted_whole() {
+        let at = |text: &str| -> Timestamp { text.parse().unwrap() };
+        let from = at("2026-01-01T00:00:00.500Z");
+        let ends = |until| whole_units(from, at(until), 60);
+        assert_eq!(ends("2026-01-01T00:00:10Z"), at("2026-01-01T00:01:00.500Z"));
+        assert_eq!(ends("2026-01-01T00:02:00.500Z"), at("2026-01-01T00:02:00.500Z"), "two whole ones");
+        assert_eq!(ends("2026-01-01T00:02:00.501Z"), at("2026-01-01T00:03:00.500Z"));
+        assert_eq!(ends("2025-12-31T23:00:00Z"), from, "nothing was billed");
     }
 
     #[test]

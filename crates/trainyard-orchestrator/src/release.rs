@@ -57,7 +57,7 @@ async fn close_one(core: &Arc<Core>, entry: &Machine, proof: &Proof) -> Result<(
         format!("The machine of attempt {attempt} is gone: {}.", proof.text),
     );
     core.unlink(&entry.order);
-    let entry = money::never_up(core, &mut draft.job, *attempt, entry);
+    let entry = money::at_end(core, &mut draft.job, *attempt, entry);
     money::learn(core, &draft.job, *attempt);
     draft.machine(entry);
     draft.commit(core).await?;

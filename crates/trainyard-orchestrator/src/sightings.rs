@@ -50,7 +50,7 @@ struct State {
     /// open on the ledger.
     shown: HashMap<OrderName, HashMap<ProviderJobId, Timestamp>>,
     /// When each of them was first shown as up.
-    up: HashMap<OrderName, Timestamp>,
+    up: HashMap<OrderName, HashMap<ProviderJobId, Timestamp>>,
     /// Jobs that are to be looked at after the next listing.
     waiting: HashSet<JobId>,
     quick_until: Option<Instant>,
@@ -152,9 +152,10 @@ impl Sightings {
         state.shown.get(order).is_some_and(|shown| id.is_none_or(|id| shown.contains_key(id)))
     }
 
-    /// When a listing of this process first showed that order's machine as up.
-    pub(crate) fn up_since(&self, order: &OrderName) -> Option<Timestamp> {
-        lock(&self.state).up.get(order).copied()
+    /// When a listing of this process first showed that order's machine as up: the one with that id, since a vendor may
+    /// make two under one name.
+    pub(crate) fn up_since(&self, order: &OrderName, id: &ProviderJobId) -> Option<Timestamp> {
+        lock(&self.state).up.get(order)?.get(id).copied()
     }
 
     /// What the newest good listing shows that is not gone.
@@ -229,8 +230,13 @@ impl Sightings {
             known.extend(shown.map(|machine| (machine.id.clone(), began)));
         }
         state.up.retain(|order, _| open.contains(order));
-        for order in open.iter().filter(|order| listing.shows_up(order)) {
-            state.up.entry(order.clone()).or_insert(began);
+        for order in open {
+            for machine in listing.machines.get(order).into_iter().flatten() {
+                if machine.phase == MachinePhase::Up {
+                    let known = state.up.entry(order.clone()).or_default();
+                    known.entry(machine.id.clone()).or_insert(began);
+                }
+            }
         }
         state.good.push_front(Arc::new(listing));
         state.good.truncate(LISTINGS_KEPT);
@@ -263,10 +269,6 @@ impl Sightings {
 }
 
 impl Listing {
-    fn shows_up(&self, order: &OrderName) -> bool {
-        self.machines.get(order).is_some_and(|all| all.iter().any(|m| m.phase == MachinePhase::Up))
-    }
-
     fn shows(&self, order: &OrderName, id: Option<&ProviderJobId>) -> bool {
         self.machines.get(order).is_some_and(|all| {
             all.iter().any(|m| m.phase != MachinePhase::Gone && id.is_none_or(|id| m.id == *id))

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
+use trainyard_domain::Timestamp;
 
 use crate::link::Silence;
 
@@ -21,6 +22,8 @@ pub(crate) struct Watch {
     pub(crate) release_asked: Option<Instant>,
     /// Why it cannot remove itself, as its agent told.
     pub(crate) not_removable: Option<String>,
+    /// Until when it was to be kept when that was last changed, by our clock, and by the one that cannot be set.
+    pub(crate) kept: Option<(Timestamp, Instant)>,
     /// Its price was remarked on.
     pub(crate) price_told: bool,
 }
@@ -33,5 +36,37 @@ impl Watch {
             self.log_read = Some(Instant::now());
         }
         due
+    }
+
+    /// How long the machine is still kept, where our clock says that long. A clock that is set back keeps nothing longer
+    /// than it was to be kept when this was last heard.
+    pub(crate) fn still_kept(&mut self, until: Timestamp, left: Duration) -> Duration {
+        let now = Instant::now();
+        match self.kept {
+            Some((known, at)) if known == until => at.saturating_duration_since(now).min(left),
+            Some(_) | None => {
+                self.kept = Some((until, now + left));
+                left
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_back_keeps_nothing_longer() {
+        let (mut watch, until) = (Watch::default(), Timestamp::UNIX_EPOCH);
+        let (minute, hour) = (Duration::from_secs(60), Duration::from_secs(3660));
+        assert_eq!(watch.still_kept(until, minute), minute);
+        assert!(watch.still_kept(until, hour) <= minute, "the clock was set back");
+        assert_eq!(watch.still_kept(until, Duration::ZERO), Duration::ZERO, "it was set ahead");
+        assert_eq!(
+            watch.still_kept(until + chrono::TimeDelta::hours(1), hour),
+            hour,
+            "it is to be kept longer"
+        );
     }
 }

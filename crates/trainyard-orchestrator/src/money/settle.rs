@@ -1,4 +1,5 @@
-//! Settling: after a machine's end its vendor's bill is read, a few times at most since books lag, and becomes its cost.
+//! Settling: after a machine's end its vendor's bill is read, a few times at most since books lag, and becomes its cost
+//! once it does not change any more.
 
 use std::sync::Arc;
 
@@ -28,7 +29,12 @@ pub(super) fn is_due(core: &Core, entry: &Machine) -> bool {
     since >= core.policy.bill_after * *times
 }
 
-/// Reads it and notes it. One that is not below what the time alone cost is the last word, and one that was read twice.
+/// The reading from which on a bill that does not change is the last word though the time alone cost more.
+const PATIENCE: u32 = 3;
+
+/// Reads it and notes it. One that was read twice the same is the last word, where it is not below what the time alone
+/// cost; else one that stays so. Once alone says nothing: books that lag may show more than we know of and less than there is, as
+/// where the vendor took its time to answer the order.
 pub(super) async fn settle(core: &Arc<Core>, entry: &Machine) -> Result<(), Error> {
     let (Some(provider), Some(id)) = (core.providers.get(&entry.provider), &entry.provider_job_id) else {
         return Ok(());
@@ -52,10 +58,11 @@ pub(super) async fn settle(core: &Arc<Core>, entry: &Machine) -> Result<(), Erro
     let amount = told.unwrap_or_default();
     let enough = told.is_some() && amount.plus(unit) >= accrued;
     // Books that said the same before are closed, though our own clock counted some seconds more.
-    let same = entry.bill.is_some_and(|before| before.amount == amount && amount > Money::ZERO);
+    let same = told.is_some() && entry.bill.is_some_and(|before| before.amount == amount);
+    let stays = same && amount > Money::ZERO && readings >= PATIENCE;
     let last = readings as usize >= READINGS.len();
     // Without any word of the vendor's the time is all there is.
-    let settled = enough || same || (last && told.is_some());
+    let settled = (same && enough) || stays || (last && told.is_some());
     let mut draft = Draft::of(&stored, now);
     if settled {
         if let [(_, only)] = entry.attempts.as_slice() {

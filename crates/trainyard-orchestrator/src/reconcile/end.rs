@@ -352,7 +352,13 @@ async fn released(
     let Some(machine) = core.machine_of(&draft.job, attempt).await? else { return Ok(()) };
     let asked = machine.release_asked_at.filter(|at| *at <= draft.now).or(Some(draft.now));
     match removed {
-        Removed::Underway => draft.machine(Machine { release_asked_at: asked, ..machine }),
+        Removed::Underway => {
+            let machine = money::at_release(core, &draft.job, attempt, machine, draft.now);
+            if let (Some(from), [_]) = (machine.billed_from, machine.attempts.as_slice()) {
+                draft.job.set_billed_from(attempt, from);
+            }
+            draft.machine(Machine { release_asked_at: asked, ..machine });
+        }
         Removed::Gone { proof, billed_until } => {
             draft.job.set_gone(attempt, draft.now, *billed_until);
             draft.tell_again(
@@ -363,7 +369,7 @@ async fn released(
             let (gone_at, gone_proof) = (Some(draft.now), Some(proof.clone()));
             let billed_until = *billed_until;
             let ended = Machine { release_asked_at: asked, gone_at, gone_proof, billed_until, ..machine };
-            let ended = money::never_up(core, &mut draft.job, attempt, ended);
+            let ended = money::at_end(core, &mut draft.job, attempt, ended);
             draft.machine(ended);
             money::learn(core, &draft.job, attempt);
         }

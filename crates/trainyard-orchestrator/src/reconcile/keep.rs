@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use trainyard_connector::Renewal;
-use trainyard_domain::{Machine, Rental};
+use trainyard_domain::{Job, Machine, Rental};
 use trainyard_storage::StoredJob;
 
 use super::commit::Draft;
@@ -47,7 +48,8 @@ pub(super) async fn hold(
         return Ok(Some(LOOK_EVERY));
     };
     end::bring_last(core, &stored);
-    if provider.costs() && look::is_gone(core, provider, attempt, rental) {
+    let left = still_kept(core, job, left);
+    if left.is_zero() || provider.costs() && look::is_gone(core, provider, attempt, rental) {
         return end::give_back(core, stored, rental).await;
     }
     let renewal = Renewal {
@@ -64,4 +66,15 @@ pub(super) async fn hold(
         }
     }
     Ok(Some(left.min(LOOK_EVERY)))
+}
+
+/// How long it is still kept by the clock that cannot be set, and never longer than was asked for.
+fn still_kept(core: &Core, job: &Job, left: Duration) -> Duration {
+    let (Some(attempt), Some(ended)) = (job.attempt(), job.body().completed_at) else { return left };
+    let (warm_s, hold_s) = (job.spec().resources.keep_warm_s, job.limits().hold_on_failure_s);
+    let held = i64::try_from(hold_s).ok().and_then(TimeDelta::try_seconds);
+    let held = held.and_then(|held| ended.checked_add_signed(held));
+    let until = job.warm_until().max(held).unwrap_or(ended);
+    let asked = Duration::from_secs(warm_s.max(hold_s));
+    core.watching(&attempt.order, |watch| watch.still_kept(until, left.min(asked)))
 }

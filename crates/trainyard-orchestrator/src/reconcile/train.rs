@@ -276,7 +276,7 @@ pub(super) async fn note_started(
     draft.apply(&Fact::Started { attempt: rental.attempt, at })?;
     draft.phase(Phase::Training);
     draft.job.set_reason(None);
-    if let Some(from) = money::billed_from(core, &draft.job, rental.attempt)
+    if let Some(from) = money::billed_from(core, &draft.job, rental.attempt, &rental.machine)
         && let Some(machine) = core.machine_of(&draft.job, rental.attempt).await?
     {
         draft.job.set_billed_from(rental.attempt, from);
