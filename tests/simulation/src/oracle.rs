@@ -1,5 +1,8 @@
 //! The judges. All of them read from outside: the world's books, the stored history, the stored bytes.
 
+mod books;
+mod spent;
+
 use std::collections::BTreeMap;
 
 use tokio::time::Instant;
@@ -8,10 +11,13 @@ use trainyard_domain::{EventBody, JobId, Money, NotificationKind, OrderName, Sta
 use crate::memory::{Row, locked};
 use crate::run::{Ended, Told};
 use crate::world::{Faults, Machine, digest};
+pub use spent::{IDLE_PERCENT_MAX, Use};
 
 /// Figures of a scenario that was in order.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Verdict {
+    /// Scenarios that this is the sum of.
+    pub scenarios: u64,
     /// Jobs that completed, failed, were stopped, never ran or were deleted.
     pub completed: u32,
     /// See `completed`.
@@ -26,8 +32,15 @@ pub struct Verdict {
     pub processes: u32,
     /// Calls of the first process until all of its scenario had come to rest.
     pub first_calls: u64,
-    /// Seconds that machines were billed.
-    pub billed_s: f64,
+    /// What machines were billed for, and what of it no job needed.
+    pub use_of_time: Use,
+    /// Entries of the ledger that were compared with the invoice, and by how many seconds the worst one was off, where its vendor's
+    /// books can be read and where they cannot.
+    pub compared: u32,
+    /// See `compared`.
+    pub off_with_books_s: f64,
+    /// See `compared`.
+    pub off_without_books_s: f64,
     /// Simulated seconds.
     pub simulated_s: f64,
 }
@@ -35,6 +48,7 @@ pub struct Verdict {
 impl Verdict {
     /// Adds another scenario's.
     pub fn add(&mut self, other: &Verdict) {
+        self.scenarios += other.scenarios;
         self.completed += other.completed;
         self.failed += other.failed;
         self.stopped += other.stopped;
@@ -42,7 +56,10 @@ impl Verdict {
         self.machines += other.machines;
         self.processes += other.processes;
         self.first_calls += other.first_calls;
-        self.billed_s += other.billed_s;
+        self.use_of_time.add(&other.use_of_time);
+        self.compared += other.compared;
+        self.off_with_books_s = self.off_with_books_s.max(other.off_with_books_s);
+        self.off_without_books_s = self.off_without_books_s.max(other.off_without_books_s);
         self.simulated_s += other.simulated_s;
     }
 }
@@ -62,15 +79,22 @@ pub fn judge(ended: &Ended) -> Result<Verdict, Vec<String>> {
         wrong.extend(promise(ended, id, told, found).into_iter().map(|what| format!("{id}: {what}")));
     }
     for (id, row) in &rows {
-        wrong.extend(history(row).into_iter().map(|what| format!("{id}: {what}")));
+        wrong.extend(history(ended, row).into_iter().map(|what| format!("{id}: {what}")));
         wrong.extend(artifact(ended, row).into_iter().map(|what| format!("{id}: {what}")));
     }
     wrong.extend(doubled(ended));
     wrong.extend(overspent(ended));
+    wrong.extend(repeated(ended));
+    let books = books::compare(ended);
+    wrong.extend(books.wrong.iter().cloned());
+    // A process that stalled may start what was taken from it meanwhile.
+    if !ended.scenario.overlaps() {
+        wrong.extend(ended.world.wrongs());
+    }
     if !wrong.is_empty() && ended.scenario.overlaps() {
         wrong.push("(two processes worked at the same time)".to_owned());
     }
-    if wrong.is_empty() { Ok(figures(ended, &rows)) } else { Err(wrong) }
+    if wrong.is_empty() { Ok(figures(ended, &rows, &books)) } else { Err(wrong) }
 }
 
 fn restless(ended: &Ended) -> String {
@@ -142,11 +166,29 @@ fn may_follow(before: StateName, after: StateName) -> bool {
         }
 }
 
-/// The history: dense numbers, a path in the table of transitions, each end told once, each point once.
-fn history(row: &Row) -> Vec<String> {
+/// The steps that the trainings of a job began with, as their machines know it, by attempt.
+fn beginnings(ended: &Ended, id: &JobId) -> BTreeMap<u32, u64> {
+    ended.world.with(|state| {
+        let runs = state.machines.iter().flat_map(Machine::runs).filter(|run| run.job == *id);
+        runs.map(|run| (run.attempt.get(), run.from_step)).collect()
+    })
+}
+
+/// The history: dense numbers, a path in the table of transitions, each end told once, each point once, what is
+/// repeated marked.
+fn history(ended: &Ended, row: &Row) -> Vec<String> {
     let mut wrong = Vec::new();
     let (mut state, mut told) = (StateName::Created, Vec::new());
-    let mut steps: BTreeMap<u32, u64> = BTreeMap::new();
+    let mut steps = beginnings(ended, row.job.id());
+    for attempt in row.job.attempts() {
+        let (noted, began) = (attempt.resumed_from.as_ref(), steps.get(&attempt.number.get()));
+        if let (Some(noted), Some(began)) = (noted, began)
+            && noted.step != Some(*began)
+        {
+            wrong.push(format!("attempt {} went on from {began}, and {noted:?} is noted", attempt.number));
+        }
+    }
+    let mut highest: BTreeMap<u32, u64> = BTreeMap::new();
     let mut log_end = 0;
     for (at, event) in (1..).zip(row.events(0)) {
         if event.seq.0 != at {
@@ -162,7 +204,14 @@ fn history(row: &Row) -> Vec<String> {
             }
             EventBody::Notification(notification) => told.push(notification.kind),
             EventBody::Metrics(point) => {
-                let last = steps.entry(event.attempt.map_or(0, |attempt| attempt.get())).or_default();
+                let number = event.attempt.map_or(0, |attempt| attempt.get());
+                let before = highest.range(..number).map(|(_, step)| *step).max();
+                let step = point.step.unwrap_or_default();
+                if point.repeated != before.is_some_and(|before| step <= before) {
+                    wrong.push(format!("step {step} of attempt {number} is marked as {}", point.repeated));
+                }
+                highest.entry(number).and_modify(|top| *top = step.max(*top)).or_insert(step);
+                let last = steps.entry(number).or_default();
                 if point.step != Some(*last + 1) {
                     wrong.push(format!(
                         "step {:?} of attempt {:?} follows on {last}",
@@ -293,18 +342,39 @@ fn overspent(ended: &Ended) -> Vec<String> {
     }
 }
 
-fn figures(ended: &Ended, rows: &BTreeMap<JobId, Row>) -> Verdict {
+/// Where it is known, no attempt repeats more of the one before it than may be, and no more machines are ordered.
+fn repeated(ended: &Ended) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let mut runs: BTreeMap<(JobId, u32), (u64, u64)> = BTreeMap::new();
+    let orders = ended.world.with(|state| {
+        let all = state.machines.iter().flat_map(Machine::runs);
+        runs.extend(all.map(|run| ((run.job.clone(), run.attempt.get()), (run.from_step, run.step))));
+        state.machines.iter().filter(|machine| !machine.twin).count()
+    });
+    let mut last: Option<(&JobId, u64)> = None;
+    for ((job, number), (from, reached)) in &runs {
+        if let (Some((_, before)), Some(most)) =
+            (last.filter(|(same, _)| *same == job), ended.scenario.repeats_at_most)
+            && before > from + most
+        {
+            wrong.push(format!("attempt {number} of {job} begins at {from}, and {before} steps were made"));
+        }
+        last = Some((job, *reached));
+    }
+    if ended.scenario.orders.is_some_and(|most| orders > most) {
+        wrong.push(format!("{orders} machines were rented where {:?} would do", ended.scenario.orders));
+    }
+    wrong
+}
+
+fn figures(ended: &Ended, rows: &BTreeMap<JobId, Row>, books: &books::Books) -> Verdict {
     let count = |state| {
         let such = rows.values().filter(|row| row.job.state().name() == state);
         u32::try_from(such.count()).unwrap_or(u32::MAX)
     };
-    let (machines, billed_s) = ended.world.with(|state| {
-        let billed = state.machines.iter().map(|machine| {
-            machine.gone.map_or(0.0, |gone| gone.saturating_duration_since(machine.born).as_secs_f64())
-        });
-        (u32::try_from(state.machines.len()).unwrap_or(u32::MAX), billed.sum())
-    });
+    let machines = ended.world.with(|state| u32::try_from(state.machines.len()).unwrap_or(u32::MAX));
     Verdict {
+        scenarios: 1,
         completed: count(StateName::Completed),
         failed: count(StateName::Failed),
         stopped: count(StateName::Stopped),
@@ -312,7 +382,10 @@ fn figures(ended: &Ended, rows: &BTreeMap<JobId, Row>) -> Verdict {
         machines,
         processes: ended.processes,
         first_calls: ended.first_calls,
-        billed_s,
+        use_of_time: spent::use_of_time(ended),
+        compared: books.compared,
+        off_with_books_s: books.off_with_books_s,
+        off_without_books_s: books.off_without_books_s,
         simulated_s: ended.took_s,
     }
 }

@@ -1,5 +1,7 @@
 //! Running a scenario: processes, users, the clock, then calm and rest.
 
+mod user;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,22 +9,22 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
-use trainyard_domain::{JobId, JobSpec, LimitsPatch, OrderName, StateName, Wish};
-use trainyard_orchestrator::{
-    Clock, Error, ErrorKind, Installation, JobPatch, Orchestrator, Parts, PauseMode, Policy,
-};
+use tokio::time::{Instant, sleep, sleep_until};
+use trainyard_domain::{JobId, OrderName, StateName, Wish};
+use trainyard_orchestrator::{Clock, Installation, Orchestrator, Parts, Policy};
 use trainyard_storage::{DiskArtifacts, DiskCheckpoints, InputFiles, LogFiles};
 
 use crate::clock::SimulatedClock;
 use crate::memory::{Disk, Memory, locked};
 use crate::oracle::{self, Verdict};
 use crate::process::{Life, Process};
-use crate::scenario::{Act, LifeScript, Scenario, Script, Then};
-use crate::world::{VENDORS, World, connectors};
+use crate::scenario::{Act, LifeScript, Scenario, Then};
+use crate::world::{VENDORS, Vendor, World, connectors};
 
 /// Simulated time that everything has to come to rest once the faults are over.
 const RESTS_WITHIN: Duration = Duration::from_secs(8 * 3600);
+/// Simulated time in which every bill is read that can be: books are read five times within a day at most.
+const SETTLES_WITHIN: Duration = Duration::from_secs(30 * 3600);
 /// Between two looks whether everything rests.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
 
@@ -35,6 +37,8 @@ pub struct Told {
     pub accepted: bool,
     /// A cancel of it was asked for; it need not have come through.
     pub cancelled: bool,
+    /// When first.
+    pub cancelled_at: Option<Instant>,
     /// Deleting it was asked for.
     pub deleted: bool,
     /// What no user may ever be told: an error of ours.
@@ -56,6 +60,8 @@ pub struct Ended {
     pub directory: PathBuf,
     /// Whether it came to rest in time.
     pub rests: bool,
+    /// Whether every bill that could be read was settled.
+    pub settled: bool,
     /// Processes that there were.
     pub processes: u32,
     /// Calls that the first one made until its scenario had come to rest.
@@ -79,7 +85,9 @@ impl Default for Settings {
     fn default() -> Settings {
         let shm = Path::new("/dev/shm");
         let root = if shm.is_dir() { shm.to_owned() } else { std::env::temp_dir() };
-        Settings { policy: Policy::default(), journal: false, root }
+        // Books are read sooner than in life, and are behind by less.
+        let policy = Policy { bill_after: Duration::from_secs(10), ..Policy::default() };
+        Settings { policy, journal: false, root }
     }
 }
 
@@ -151,7 +159,8 @@ impl Stage {
         while users.join_next().await.is_some() {}
         others.abort();
         stage.resume_all().await;
-        let rests = stage.come_to_rest().await;
+        let rests = stage.come_to_rest(RESTS_WITHIN, Stage::rests).await;
+        let settled = rests && stage.come_to_rest(SETTLES_WITHIN, Stage::is_settled).await;
         let told = std::mem::take(&mut *locked(&stage.told));
         let processes = *locked(&stage.processes);
         let first_calls = *locked(&stage.first_calls);
@@ -162,6 +171,7 @@ impl Stage {
             told,
             directory: stage.directory.clone(),
             rests,
+            settled,
             processes,
             first_calls,
             took_s: stage.world.time.seconds(),
@@ -252,7 +262,7 @@ impl Stage {
             // waits: in simulated time, which jumps
             sleep(LOOK_EVERY).await;
             let asked = !locked(&self.disk).jobs.is_empty();
-            if asked && self.users_left.load(Ordering::Relaxed) == 0 && self.rests() {
+            if asked && self.users_left.load(Ordering::Relaxed) == 0 && self.rests() && self.is_settled() {
                 return;
             }
         }
@@ -297,16 +307,36 @@ impl Stage {
         }
     }
 
-    async fn come_to_rest(&self) -> bool {
-        let until = Instant::now() + RESTS_WITHIN;
+    async fn come_to_rest(&self, within: Duration, rests: impl Fn(&Stage) -> bool) -> bool {
+        let until = Instant::now() + within;
         while Instant::now() < until {
-            if self.rests() {
+            if rests(self) {
                 return true;
             }
             // waits: in simulated time, which jumps
             sleep(LOOK_EVERY).await;
         }
         false
+    }
+
+    /// The machine that a job's last attempt ordered; where `warm`, only while it is kept for another job.
+    fn machine_of(&self, id: &JobId, warm: bool) -> Option<OrderName> {
+        let disk = locked(&self.disk);
+        let job = &disk.jobs.get(id)?.job;
+        let attempt = job.attempt().filter(|attempt| attempt.placed_at.is_some())?;
+        let (_, entry) = disk.machines.get(&attempt.order)?;
+        (!warm || entry.is_warm(self.clock.now())).then(|| attempt.order.clone())
+    }
+
+    /// Whether every vendor's bill that can be read is settled: of what the ledger holds with its job.
+    fn is_settled(&self) -> bool {
+        let disk = locked(&self.disk);
+        disk.machines.values().all(|(_, entry)| {
+            let bills = Vendor::named(entry.provider.as_str()).is_some_and(|vendor| vendor.bills);
+            let known = entry.attempts.last().is_some_and(|(job, _)| disk.jobs.contains_key(job));
+            let rented = entry.provider_job_id.is_some() && entry.placed_at.is_some();
+            !(bills && known && rented) || entry.bill.is_some_and(|bill| bill.settled)
+        })
     }
 
     fn rests(&self) -> bool {
@@ -321,138 +351,4 @@ impl Stage {
         };
         !open && disk.jobs.values().all(rests)
     }
-
-    /// One question of a user; none: no answer came.
-    async fn ask<T, F: Future<Output = Result<T, Error>>>(
-        &self,
-        call: impl FnOnce(Orchestrator) -> F,
-    ) -> Option<Result<T, Error>> {
-        let mut present = self.present.subscribe();
-        let (process, orchestrator) = present.wait_for(Option::is_some).await.ok()?.clone()?;
-        tokio::select! {
-            biased;
-            () = process.died() => None,
-            answer = timeout(Duration::from_secs(120), call(orchestrator)) => answer.ok(),
-        }
-    }
-
-    fn tell(&self, id: &JobId, what: impl FnOnce(&mut Told)) {
-        what(locked(&self.told).entry(id.clone()).or_default());
-    }
-
-    fn judge_error(&self, id: &JobId, doing: &str, error: &Error) {
-        self.world.note(|| format!("{doing} {id}: {:?} {} {error}", error.kind, error.code));
-        if error.kind == ErrorKind::Internal {
-            let text = format!("{doing}: {} {error} {}", error.code, error.detail_text());
-            self.tell(id, |told| told.broken = Some(text));
-        }
-    }
-
-    /// What one user does with one job.
-    async fn user(self: Arc<Self>, script: Script) {
-        let text = format!("job-{}", script.number);
-        let Ok(id) = text.parse::<JobId>() else { return };
-        self.world.with(|state| state.plans.insert(id.clone(), script.plan.clone()));
-        sleep_until(self.began + script.created).await;
-        if !self.create(&id, &script).await {
-            return;
-        }
-        // waits: in simulated time, which jumps
-        sleep(script.submitted_after).await;
-        let acts = async {
-            let began = Instant::now();
-            for (at, act) in &script.acts {
-                sleep_until(began + *at).await;
-                self.act(&id, &script, *act).await;
-            }
-        };
-        tokio::join!(self.submit(&id, &script), acts);
-    }
-
-    async fn create(&self, id: &JobId, script: &Script) -> bool {
-        for _ in 0..10 {
-            let spec = spec(script);
-            let answer = self.ask(|it| async move { it.create_job(Some(id.clone()), spec).await }).await;
-            let there = match answer {
-                Some(Ok(_)) => true,
-                Some(Err(error)) if error.code == "job_exists" => true,
-                Some(Err(error)) => {
-                    self.judge_error(id, "create", &error);
-                    false
-                }
-                None => false,
-            };
-            if there {
-                self.tell(id, |told| told.created = true);
-                return true;
-            }
-            // waits: in simulated time, which jumps
-            sleep(Duration::from_secs(5)).await;
-        }
-        false
-    }
-
-    /// Submits until an answer comes, and once more where it is turned down.
-    async fn submit(&self, id: &JobId, script: &Script) {
-        let mut turned_down = 0;
-        for _ in 0..10 {
-            let (provider, wait) = (script.provider, script.wait);
-            let answer = self.ask(|it| async move { it.submit(id, provider, None, wait).await }).await;
-            match answer {
-                Some(Ok(_)) => {
-                    self.tell(id, |told| told.accepted = true);
-                    return;
-                }
-                Some(Err(error)) => {
-                    self.judge_error(id, "submit", &error);
-                    turned_down += u32::from(error.kind != ErrorKind::Unavailable);
-                    if turned_down > 1 || error.kind == ErrorKind::NotFound {
-                        return;
-                    }
-                }
-                None => {}
-            }
-            // waits: in simulated time, which jumps
-            sleep(Duration::from_secs(3)).await;
-        }
-    }
-
-    async fn act(&self, id: &JobId, script: &Script, act: Act) {
-        match act {
-            Act::Cancel => self.tell(id, |told| told.cancelled = true),
-            Act::Delete => self.tell(id, |told| told.deleted = true),
-            Act::Pause | Act::Resume | Act::Submit | Act::Patch(_) => {}
-        }
-        let provider = script.provider;
-        let asked = self.ask(|it| async move {
-            match act {
-                Act::Cancel => it.cancel(id).await.map(drop),
-                Act::Pause => it.pause(id, PauseMode::Signal).await.map(drop),
-                Act::Resume => it.resume(id).await.map(drop),
-                Act::Submit => it.submit(id, provider, None, Duration::ZERO).await.map(drop),
-                Act::Patch(seconds) => {
-                    let limits = LimitsPatch { max_duration_s: Some(seconds), ..LimitsPatch::default() };
-                    let patch = JobPatch { limits: Some(limits), ..JobPatch::default() };
-                    it.patch_job(id, patch).await.map(drop)
-                }
-                Act::Delete => it.delete_job(id, false).await,
-            }
-        });
-        match asked.await {
-            Some(Err(error)) => self.judge_error(id, &format!("{act:?}"), &error),
-            Some(Ok(())) => self.world.note(|| format!("{act:?} {id}: done")),
-            None => self.world.note(|| format!("{act:?} {id}: no answer")),
-        }
-    }
-}
-
-fn spec(script: &Script) -> JobSpec {
-    let mut spec = JobSpec::new("gpt2");
-    spec.trainer.command = Some(vec!["true".to_owned()]);
-    spec.retry.max_attempts = script.max_attempts;
-    spec.retry.wait_for_capacity_s = script.wait_for_capacity_s;
-    spec.limits.max_duration_s = script.max_duration_s;
-    spec.limits.max_cost_usd = script.max_cost;
-    spec.limits.grace_period_s = 2;
-    spec
 }

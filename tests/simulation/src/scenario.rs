@@ -28,6 +28,10 @@ pub struct Scenario {
     pub strays: Vec<Duration>,
     /// What is to become of the first machines, where that is not left to chance.
     pub fates: Vec<Fate>,
+    /// No attempt repeats more steps than this of the one before it, where that is known.
+    pub repeats_at_most: Option<u64>,
+    /// So many orders are sent, where that is known.
+    pub orders: Option<usize>,
 }
 
 /// What is done with one job.
@@ -53,8 +57,25 @@ pub struct Script {
     pub max_cost: Option<Money>,
     /// `retry.wait_for_capacity_s`.
     pub wait_for_capacity_s: u64,
+    /// `resources.keep_warm_s`.
+    pub keep_warm_s: u64,
+    /// `limits.hold_on_failure_s`.
+    pub hold_s: u64,
+    /// `checkpoints.every_s`.
+    pub checkpoints_s: u64,
+    /// The job on whose machine this one is to train, and when it asks for that.
+    pub onto: Option<(u32, Asks)>,
     /// What else, and how long after the submit.
     pub acts: Vec<(Duration, Act)>,
+}
+
+/// When a job asks for another one's machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asks {
+    /// As soon as the other one has a machine, and again and again while it is turned down.
+    Early,
+    /// As soon as the other one has ended and keeps it.
+    Warm,
 }
 
 /// What a user does.
@@ -72,6 +93,8 @@ pub enum Act {
     Patch(u64),
     /// Deletes.
     Delete,
+    /// Gives the machine back that the job keeps warm.
+    Release,
 }
 
 /// One process's life.
@@ -101,7 +124,12 @@ impl Scenario {
         let faults = Faults::swarm(&mut dice);
         let busy = dice.millis(60_000, 900_000);
         let jobs = dice.from_to(1, 4);
-        let jobs = (1..=jobs).map(|number| Script::of(&mut dice, number as u32, busy)).collect();
+        let mut jobs: Vec<_> = (1..=jobs).map(|number| Script::of(&mut dice, number as u32, busy)).collect();
+        for at in 1..jobs.len() {
+            if dice.hits(300) {
+                take_over(&mut dice, &mut jobs, at);
+            }
+        }
         let lives = dice.below(5);
         let overlaps = dice.hits(300);
         let lives: Vec<_> =
@@ -118,13 +146,33 @@ impl Scenario {
         let sure = lives.is_empty() && clock.is_empty();
         let strays =
             if sure && dice.hits(300) { vec![dice.millis(0, busy.as_secs() * 1000)] } else { Vec::new() };
-        Scenario { seed, faults, jobs, lives, busy, clock, strays, fates: Vec::new() }
+        Scenario {
+            seed,
+            faults,
+            jobs,
+            lives,
+            busy,
+            clock,
+            strays,
+            fates: Vec::new(),
+            repeats_at_most: None,
+            orders: None,
+        }
     }
 
     /// Whether two processes may work at the same time.
     pub fn overlaps(&self) -> bool {
         self.lives.iter().any(|life| matches!(life.then, Then::Stalls(..)))
     }
+}
+
+/// A job is to train on the machine of one before it.
+fn take_over(dice: &mut Dice, jobs: &mut [Script], at: usize) {
+    let onto = usize::try_from(dice.below(at as u64)).unwrap_or(0);
+    let asks = dice.one_of(&[Asks::Early, Asks::Warm]).unwrap_or(Asks::Warm);
+    let number = jobs[onto].number;
+    jobs[onto].keep_warm_s = dice.from_to(20, 900);
+    jobs[at].onto = Some((number, asks));
 }
 
 impl Script {
@@ -144,11 +192,21 @@ impl Script {
             stops_in: dice.millis(0, 40_000),
             log_bytes: if dice.hits(100) { 40 } else { 0 },
             files: (0..files).map(|n| file(dice, n)).collect(),
+            checkpoint_every: if dice.hits(500) { dice.from_to(1, 5) } else { 0 },
         };
-        let provider = dice.one_of(&["runpod", "runpod", "vastai", LOCAL, LOCAL, "auto"]).unwrap_or("runpod");
+        let providers = ["runpod", "runpod", "vastai", "lambda", LOCAL, LOCAL, "auto"];
+        let provider = dice.one_of(&providers).unwrap_or("runpod");
         let act = |dice: &mut Dice| {
-            let all =
-                [Act::Cancel, Act::Cancel, Act::Pause, Act::Resume, Act::Submit, Act::Patch(0), Act::Delete];
+            let all = [
+                Act::Cancel,
+                Act::Cancel,
+                Act::Pause,
+                Act::Resume,
+                Act::Submit,
+                Act::Patch(0),
+                Act::Delete,
+                Act::Release,
+            ];
             let act = match dice.one_of(&all).unwrap_or(Act::Submit) {
                 Act::Patch(_) => Act::Patch(dice.from_to(5, 4000)),
                 other => other,
@@ -169,6 +227,10 @@ impl Script {
             max_duration_s: if dice.hits(150) { dice.from_to(10, 200) } else { 14_400 },
             max_cost: if dice.hits(100) { dollars(dice.from_to(5, 60)) } else { None },
             wait_for_capacity_s: if dice.hits(200) { 600 } else { 0 },
+            keep_warm_s: if dice.hits(100) { dice.from_to(20, 900) } else { 0 },
+            hold_s: if dice.hits(200) { dice.from_to(20, 900) } else { 0 },
+            checkpoints_s: dice.one_of(&[1, 5, 60, 600]).unwrap_or(60),
+            onto: None,
             acts,
         }
     }

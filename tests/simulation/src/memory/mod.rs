@@ -9,8 +9,10 @@ mod verbs;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use trainyard_domain::{JobId, Machine, OrderName, SecretName};
+use tokio::time::Instant;
+use trainyard_domain::{AttemptNumber, Job, JobId, Machine, OrderName, SecretName, StateName};
 use trainyard_storage::{Fence, IdempotentAnswer, SealedSecret, StorageError, TokenRecord};
 
 use crate::process::Process;
@@ -32,6 +34,62 @@ pub struct Disk {
     /// Commits that have set money aside.
     reservations: u64,
     fence: u64,
+    /// When each attempt was over, and how, by true time: what a machine was needed for is judged by it.
+    pub(crate) over: BTreeMap<(JobId, AttemptNumber), Over>,
+}
+
+/// An attempt that is over.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Over {
+    /// When that was written down.
+    pub(crate) at: Instant,
+    /// How.
+    pub(crate) how: How,
+}
+
+/// How an attempt was over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum How {
+    /// Its training ended, what it left is home, and its machine is asked for that long more.
+    Ended(Duration),
+    /// It was asked to stop.
+    Stopped,
+    /// It was given up.
+    Lost,
+}
+
+impl Disk {
+    /// Notes what of a job is over by what was just written of it.
+    fn note_over(&mut self, job: &Job) {
+        let last = job.attempt().map(|attempt| attempt.number);
+        for attempt in job.attempts() {
+            let how = match job.state().name() {
+                StateName::Stopped if Some(attempt.number) == last => How::Stopped,
+                StateName::Completed | StateName::Failed
+                    if Some(attempt.number) == last && attempt.exit.is_some() =>
+                {
+                    How::Ended(asked_more(job))
+                }
+                state if attempt.end.is_some() || state.is_end() => How::Lost,
+                _ => continue,
+            };
+            let key = (job.id().clone(), attempt.number);
+            let over = self.over.entry(key).or_insert_with(|| Over { at: Instant::now(), how });
+            if let (How::Ended(_), How::Ended(_)) = (over.how, how) {
+                over.how = how;
+            }
+        }
+    }
+}
+
+/// For how long an ended job asks for its machine: to keep it warm, or to look at what failed.
+fn asked_more(job: &Job) -> Duration {
+    let Some(ended) = job.body().completed_at else { return Duration::ZERO };
+    let warm = job.warm_until().and_then(|until| (until - ended).to_std().ok()).unwrap_or_default();
+    let warm = warm.min(Duration::from_secs(job.spec().resources.keep_warm_s));
+    let exit = job.attempt().and_then(|attempt| attempt.exit.as_ref());
+    let looks = job.state().name() == StateName::Failed && exit.is_some_and(|e| e.code != 0 && !e.asked);
+    warm.max(Duration::from_secs(if looks { job.limits().hold_on_failure_s } else { 0 }))
 }
 
 /// One process's hold on a disk.

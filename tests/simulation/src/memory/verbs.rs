@@ -86,6 +86,7 @@ impl Disk {
             self.machines.insert(machine.order.clone(), (n, machine.clone()));
         }
         self.mark(commit.key.as_ref());
+        self.note_over(&commit.job);
         Ok(committed)
     }
 

@@ -8,12 +8,13 @@ use bytes::{Bytes, BytesMut};
 use sha2::Digest;
 use tokio::time::Instant;
 use trainyard_connector::{
-    AgentGreeting, CheckpointInfo, ConnectorError, ErrorKind, EventBatch, InputSource, Manifest,
-    ManifestFile, Renewal, SelfRemovalProof, StartOrder, TrainingState, Workload, WorkloadState,
+    AgentGreeting, CheckpointInfo, CheckpointManifest, ConnectorError, ErrorKind, EventBatch,
+    HandOverPurpose, InputSource, Manifest, ManifestFile, Renewal, SelfRemovalProof, StartOrder,
+    TrainingState, Workload, WorkloadState,
 };
-use trainyard_domain::{OrderName, ProviderJobId, Sha256};
+use trainyard_domain::{AttemptNumber, JobId, OrderName, ProviderJobId, Sha256};
 
-use super::{Machine, Run, World};
+use super::{Machine, Run, World, checkpoint};
 use crate::memory::locked;
 use crate::process::Process;
 
@@ -26,6 +27,8 @@ pub(super) struct Agent {
     id: ProviderJobId,
     /// The boot that answered first.
     boot: Mutex<Option<u32>>,
+    /// The attempt that calls are meant for.
+    serves: Option<(JobId, AttemptNumber)>,
 }
 
 fn silent() -> ConnectorError {
@@ -43,7 +46,7 @@ impl Agent {
         order: OrderName,
         id: ProviderJobId,
     ) -> Agent {
-        Agent { world, process, order, id, boot: Mutex::default() }
+        Agent { world, process, order, id, boot: Mutex::default(), serves: None }
     }
 
     /// One question, where the agent answers.
@@ -75,6 +78,7 @@ impl Agent {
             let now = Instant::now();
             let machine = state.find(&self.order, &self.id).ok_or_else(silent)?;
             machine.advance(now, self.world.time);
+            self.world.keep(machine);
             if !machine.answers(now) {
                 return Err(silent());
             }
@@ -84,6 +88,28 @@ impl Agent {
             }
             work(&self.world, machine)
         })
+    }
+
+    /// The same about the attempt that is meant: an agent that serves another one by then refuses.
+    async fn ask_of<T>(
+        &self,
+        work: impl Fn(&World, &mut Machine) -> Result<T, ConnectorError> + Send + Sync,
+    ) -> Result<T, ConnectorError> {
+        self.ask(|world, machine| {
+            let other =
+                |run: &Run| self.serves.as_ref().is_some_and(|(job, n)| (&run.job, run.attempt) != (job, *n));
+            if machine.run.as_ref().is_some_and(other) {
+                let text = "another attempt runs on this machine by now";
+                return Err(ConnectorError::refused(ErrorKind::Invalid, text));
+            }
+            work(world, machine)
+        })
+        .await
+    }
+
+    /// Whether bytes come wrong this time.
+    fn torn(&self) -> bool {
+        self.world.with(|state| state.dice.hits(state.faults.bytes_wrong))
     }
 
     fn state_of(&self, machine: &Machine) -> WorkloadState {
@@ -100,11 +126,46 @@ impl Agent {
 }
 
 fn run(machine: &mut Machine) -> Result<&mut Run, ConnectorError> {
-    machine.run.as_mut().ok_or_else(not_found)
+    let none = || ConnectorError::refused(ErrorKind::Invalid, "no training was started by this agent");
+    machine.run.as_mut().ok_or_else(none)
+}
+
+/// A range of bytes, the first one turned where they come wrong.
+fn part(bytes: &Bytes, offset: u64, limit: u64, wrong: bool) -> Bytes {
+    let from = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+    let to = from.saturating_add(usize::try_from(limit).unwrap_or(usize::MAX)).min(bytes.len());
+    let part = bytes.slice(from..to);
+    if !wrong || part.is_empty() {
+        return part;
+    }
+    let mut other = BytesMut::from(part.as_ref());
+    other[0] ^= 1;
+    other.freeze()
+}
+
+/// The step that an attempt begins with: of the checkpoint that it is to go on from, or that its machine kept.
+fn begins_at(world: &World, machine: &Machine, order: &StartOrder) -> u64 {
+    let Some(name) = &order.resume_from else {
+        return world.kept(&machine.vendor, &order.job_id).unwrap_or(0);
+    };
+    let step = checkpoint::step_of(name).unwrap_or(0);
+    let handed = |digest: &Sha256| {
+        let checkpoint = |to: &HandOverPurpose| matches!(to, HandOverPurpose::Checkpoint { .. });
+        let told = order.inputs.iter().any(|input| input.sha256 == *digest && checkpoint(&input.purpose));
+        told && machine.inputs.contains(digest)
+    };
+    if !checkpoint::digests(&order.job_id, step).iter().all(handed) {
+        world.wrong(format!("{} goes on from `{name}`, which is not what it wrote there", order.job_id));
+    }
+    step
 }
 
 #[async_trait]
 impl Workload for Agent {
+    fn serve(&mut self, job: &JobId, attempt: AttemptNumber) {
+        self.serves = Some((job.clone(), attempt));
+    }
+
     async fn greet(&self) -> Result<AgentGreeting, ConnectorError> {
         self.ask(|world, machine| {
             Ok(AgentGreeting {
@@ -121,8 +182,17 @@ impl Workload for Agent {
         self.ask(|_, machine| Ok(self.state_of(machine))).await
     }
 
-    async fn put_input(&self, _: &InputSource) -> Result<(), ConnectorError> {
-        self.ask(|_, _| Ok(())).await
+    async fn put_input(&self, input: &InputSource) -> Result<(), ConnectorError> {
+        let sent = std::fs::read(&input.path).map(|bytes| digest(&bytes));
+        let (sha256, good) = (input.sha256, sent.is_ok_and(|sent| sent == input.sha256));
+        self.ask(|_, machine| {
+            if !good {
+                return Err(ConnectorError::refused(ErrorKind::Mismatch, "these are other bytes"));
+            }
+            machine.inputs.insert(sha256);
+            Ok(())
+        })
+        .await
     }
 
     async fn start(&self, order: &StartOrder) -> Result<WorkloadState, ConnectorError> {
@@ -137,12 +207,17 @@ impl Workload for Agent {
                         order.job_id, order.attempt, machine.id
                     )
                 });
-                let deadline = order.deadline_s.map(Duration::from_secs);
-                machine.run =
-                    Some(Run::begin(order.job_id.clone(), order.attempt, plan.clone(), deadline, world.time));
-                if let Some(ends) = order.machine_ends_s {
-                    machine.set_end(Duration::from_secs(ends));
+                if let Some(other) = machine.run.take() {
+                    if other.exit.is_none() {
+                        world.wrong(format!("{} ends the training of {}", order.job_id, other.job));
+                    }
+                    machine.past.push(other);
                 }
+                let deadline = order.deadline_s.map(Duration::from_secs);
+                let step = begins_at(world, machine, order);
+                let job = order.job_id.clone();
+                machine.run = Some(Run::begin(job, order.attempt, plan.clone(), step, deadline, world.time));
+                machine.set_end(order.machine_ends_s.map_or(Duration::MAX, Duration::from_secs));
                 world.changed.notify_waiters();
             }
             Ok(self.state_of(machine))
@@ -155,7 +230,7 @@ impl Workload for Agent {
         loop {
             let changed = self.world.changed.notified();
             let (batch, next) = self
-                .ask(|_, machine| {
+                .ask_of(|_, machine| {
                     let boot_id = format!("boot-{}", machine.boot);
                     let Some(run) = &machine.run else {
                         return Ok((EventBatch { boot_id, events: Vec::new(), last: 0 }, None));
@@ -181,7 +256,7 @@ impl Workload for Agent {
     }
 
     async fn log(&self, offset: u64, limit: u32) -> Result<Bytes, ConnectorError> {
-        self.ask(|_, machine| {
+        self.ask_of(|_, machine| {
             let end = run(machine)?.log_len().min(offset + u64::from(limit));
             Ok((offset..end).map(|at| b'a' + (at % 26) as u8).collect())
         })
@@ -189,7 +264,7 @@ impl Workload for Agent {
     }
 
     async fn stop(&self, grace: Duration) -> Result<(), ConnectorError> {
-        self.ask(|world, machine| {
+        self.ask_of(|world, machine| {
             run(machine)?.stop(grace);
             world.changed.notify_waiters();
             Ok(())
@@ -198,7 +273,7 @@ impl Workload for Agent {
     }
 
     async fn pause(&self) -> Result<(), ConnectorError> {
-        self.ask(|_, machine| {
+        self.ask_of(|_, machine| {
             run(machine)?.pause();
             Ok(())
         })
@@ -206,7 +281,7 @@ impl Workload for Agent {
     }
 
     async fn resume(&self) -> Result<(), ConnectorError> {
-        self.ask(|world, machine| {
+        self.ask_of(|world, machine| {
             run(machine)?.resume();
             world.changed.notify_waiters();
             Ok(())
@@ -215,7 +290,7 @@ impl Workload for Agent {
     }
 
     async fn manifest(&self, _: Duration) -> Result<Option<Manifest>, ConnectorError> {
-        self.ask(|_, machine| {
+        self.ask_of(|_, machine| {
             let run = run(machine)?;
             if run.exit.is_none() {
                 return Err(not_found());
@@ -232,31 +307,70 @@ impl Workload for Agent {
     }
 
     async fn file(&self, path: &str, offset: u64, limit: u64) -> Result<Bytes, ConnectorError> {
-        let wrong = self.world.with(|state| state.dice.hits(state.faults.bytes_wrong));
-        self.ask(|_, machine| {
+        let wrong = self.torn();
+        self.ask_of(|_, machine| {
             let run = run(machine)?;
             let found = run.plan.files.iter().find(|(known, _)| known == path);
-            let (_, bytes) = found.ok_or_else(not_found)?;
-            let from = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
-            let to = from.saturating_add(usize::try_from(limit).unwrap_or(usize::MAX)).min(bytes.len());
-            let part = bytes.slice(from..to);
-            if wrong && !part.is_empty() {
-                let mut other = BytesMut::from(part.as_ref());
-                other[0] ^= 1;
-                return Ok(other.freeze());
-            }
-            Ok(part)
+            Ok(part(&found.ok_or_else(not_found)?.1, offset, limit, wrong))
         })
         .await
     }
 
     async fn checkpoints(&self) -> Result<Vec<CheckpointInfo>, ConnectorError> {
-        self.ask(|_, _| Ok(Vec::new())).await
+        self.ask_of(|_, machine| {
+            let run = run(machine)?;
+            Ok(run.checkpoints().into_iter().map(|step| checkpoint::info(&run.job, step)).collect())
+        })
+        .await
+    }
+
+    async fn hold_checkpoint(
+        &self,
+        path: &str,
+        _: Duration,
+    ) -> Result<Option<CheckpointManifest>, ConnectorError> {
+        self.ask_of(|_, machine| {
+            let run = run(machine)?;
+            let step = checkpoint::step_of(path).ok_or_else(not_found)?;
+            if run.held != Some(step) && !run.checkpoints().contains(&step) {
+                return Err(not_found());
+            }
+            run.held = Some(step);
+            Ok(Some(checkpoint::manifest(&run.job, step)))
+        })
+        .await
+    }
+
+    async fn checkpoint_file(
+        &self,
+        path: &str,
+        file: &str,
+        offset: u64,
+        limit: u64,
+    ) -> Result<Bytes, ConnectorError> {
+        let wrong = self.torn();
+        self.ask_of(|_, machine| {
+            let run = run(machine)?;
+            let step = run.held.filter(|step| checkpoint::name(*step) == path).ok_or_else(not_found)?;
+            let files = checkpoint::files(&run.job, step);
+            let found = files.iter().find(|(known, _)| known == file);
+            Ok(part(&found.ok_or_else(not_found)?.1, offset, limit, wrong))
+        })
+        .await
+    }
+
+    async fn release_checkpoint(&self, path: &str) -> Result<(), ConnectorError> {
+        self.ask_of(|_, machine| {
+            let run = run(machine)?;
+            run.held = run.held.filter(|step| checkpoint::name(*step) != path);
+            Ok(())
+        })
+        .await
     }
 
     async fn renew(&self, renewal: &Renewal) -> Result<(), ConnectorError> {
         let renewal = *renewal;
-        self.ask(move |world, machine| {
+        self.ask_of(move |world, machine| {
             if let Some(left) = renewal.deadline {
                 run(machine)?.set_deadline(left);
                 world.changed.notify_waiters();
@@ -271,7 +385,7 @@ impl Workload for Agent {
 
     async fn release(&self) -> Result<(), ConnectorError> {
         self.ask(|_, machine| {
-            machine.run = None;
+            machine.past.extend(machine.run.take());
             Ok(())
         })
         .await

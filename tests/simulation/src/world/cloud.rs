@@ -6,13 +6,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::Instant;
 use trainyard_connector::{
-    Arch, Capabilities, Connector, ConnectorError, ConnectorInfo, ErrorKind, MachineObservation,
+    Arch, Billing, Capabilities, Connector, ConnectorError, ConnectorInfo, ErrorKind, MachineObservation,
     MachinePhase, Offer, Placement, ProvisionOrder, Stock, Termination, Vacancy, Workload,
 };
 use trainyard_domain::{InstallationId, JobId, Money, OrderName, ProviderJobId, Resources};
 
-use super::World;
 use super::agent::Agent;
+use super::{Machine, World};
 use crate::process::Process;
 
 /// Seconds from an order after which its machine shows for certain: longer than an order takes to have its effect and
@@ -32,14 +32,63 @@ pub struct Vendor {
     pub slots: usize,
     /// Offers, with their prices.
     pub offers: &'static [(&'static str, &'static str)],
+    /// Whether its bills can be read.
+    pub bills: bool,
+    /// How it bills: begun units of so many seconds, and whether only from when a machine is up.
+    pub billing: Billing,
 }
 
-/// Two clouds and this machine.
-pub const VENDORS: [Vendor; 3] = [
-    Vendor { name: "runpod", costs: true, slots: 0, offers: &[("a", "0.50"), ("b", "0.70"), ("c", "0.90")] },
-    Vendor { name: "vastai", costs: true, slots: 0, offers: &[("d", "0.40"), ("e", "0.80")] },
-    Vendor { name: LOCAL, costs: false, slots: 2, offers: &[] },
+/// Three clouds that bill as the vendors do whose names they bear, and this machine.
+pub const VENDORS: [Vendor; 4] = [
+    Vendor {
+        name: "runpod",
+        costs: true,
+        slots: 0,
+        offers: &[("a", "0.50"), ("b", "0.70"), ("c", "0.90")],
+        bills: true,
+        billing: Billing { unit_s: 1, from_up: false },
+    },
+    Vendor {
+        name: "vastai",
+        costs: true,
+        slots: 0,
+        offers: &[("d", "0.40"), ("e", "0.80")],
+        bills: true,
+        billing: Billing { unit_s: 1, from_up: true },
+    },
+    Vendor {
+        name: "lambda",
+        costs: true,
+        slots: 0,
+        offers: &[("f", "0.45"), ("g", "0.75")],
+        bills: false,
+        billing: Billing { unit_s: 60, from_up: true },
+    },
+    Vendor {
+        name: LOCAL,
+        costs: false,
+        slots: 2,
+        offers: &[],
+        bills: false,
+        billing: Billing { unit_s: 1, from_up: false },
+    },
 ];
+
+impl Vendor {
+    /// The vendor of that name.
+    pub fn named(name: &str) -> Option<&'static Vendor> {
+        VENDORS.iter().find(|vendor| vendor.name == name)
+    }
+
+    /// Seconds that it bills for a machine until `until`, begun units whole.
+    pub fn billed_s(&self, machine: &Machine, until: Instant) -> u64 {
+        let until = machine.end().map_or(until, |end| end.min(until));
+        let from = machine.billed_from(self.billing.from_up);
+        let seconds = from.map_or(0.0, |from| until.saturating_duration_since(from).as_secs_f64());
+        let units = (seconds / self.billing.unit_s as f64).ceil();
+        units as u64 * self.billing.unit_s
+    }
+}
 
 /// Every vendor, as one process sees it.
 pub fn connectors(world: &Arc<World>, process: &Arc<Process>) -> Vec<Arc<dyn Connector>> {
@@ -60,6 +109,8 @@ fn info(vendor: &Vendor) -> ConnectorInfo {
             queue: !vendor.costs,
             costs: vendor.costs,
             offers: vendor.costs,
+            bill: vendor.bills,
+            billing: vendor.billing,
             ..Capabilities::default()
         },
         proven: "simulator".to_owned(),
@@ -263,6 +314,11 @@ impl Connector for Cloud {
                 takes,
             )
         });
+        self.world.with(|state| {
+            if let Some(machine) = state.find(order, id) {
+                machine.wanted_gone.get_or_insert(Instant::now());
+            }
+        });
         let number = self.process.number;
         self.world.note(|| format!("process {number} removes {order} {id}: refused {refused}, denied {denied}, lost {lost:?}, ignored {ignored}, takes {takes:?}"));
         let (order, id) = (order.clone(), id.clone());
@@ -306,9 +362,26 @@ impl Connector for Cloud {
         Ok(Box::new(Agent::new(self.world.clone(), self.process.clone(), order.clone(), id.clone())))
     }
 
-    async fn forget(&self, _: &JobId) -> Result<(), ConnectorError> {
-        self.process.outside(std::future::ready(())).await;
+    async fn forget(&self, job: &JobId) -> Result<(), ConnectorError> {
+        let forgotten = async {
+            if self.vendor.name == LOCAL {
+                self.world.forget(job);
+            }
+        };
+        self.process.outside(forgotten).await;
         Ok(())
+    }
+
+    async fn bill(&self, order: &OrderName, id: &ProviderJobId) -> Result<Option<Money>, ConnectorError> {
+        self.process.outside(self.world.takes(1)).await;
+        let (lag, now) =
+            (Duration::from_secs(self.world.with(|state| state.faults.books_lag_s)), Instant::now());
+        self.world.with(|state| {
+            let unknown = || ConnectorError::refused(ErrorKind::NotFound, "there is no such machine");
+            let machine = state.find(order, id).ok_or_else(unknown)?;
+            let shown = now.checked_sub(lag).unwrap_or(machine.born).max(machine.born);
+            Ok(Some(machine.price.per_hour_for(self.vendor.billed_s(machine, shown))))
+        })
     }
 
     fn vacancy(&self, _: &Resources) -> Vacancy {
@@ -342,7 +415,7 @@ fn offer(id: &str, price: &str) -> Option<Offer> {
     })
 }
 
-fn observed(machine: &super::Machine, now: Instant, at: trainyard_domain::Timestamp) -> MachineObservation {
+fn observed(machine: &Machine, now: Instant, at: trainyard_domain::Timestamp) -> MachineObservation {
     let phase = match machine.up_from {
         _ if !machine.is_alive(now) => MachinePhase::Gone,
         Some(up) if up <= now => MachinePhase::Up,

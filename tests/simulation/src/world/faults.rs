@@ -32,6 +32,8 @@ pub struct Faults {
     pub removal_denied: u32,
     /// Seconds that a removal takes at most.
     pub removal_takes_s: u64,
+    /// Seconds that the vendor's books are behind at most.
+    pub books_lag_s: u64,
     /// A machine never comes up.
     pub never_up: u32,
     /// A machine is taken away at some time.
@@ -90,6 +92,7 @@ impl Faults {
         faults.order_takes_s = time(60);
         faults.shows_after_s = time(25);
         faults.removal_takes_s = time(60);
+        faults.books_lag_s = time(60);
         faults.storage_ms = time(30);
         faults.call_ms = time(2000) + 20;
         faults

@@ -1,5 +1,6 @@
 //! A machine of the world and the training on it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -7,8 +8,10 @@ use tokio::time::Instant;
 use trainyard_connector::{AgentEvent, AgentEventBody, SetupPhase, TrainingState};
 use trainyard_domain::{
     AttemptNumber, Exit, JobId, LogSpan, MetricPoint, MetricValue, Money, OrderName, Progress, ProviderJobId,
+    Sha256,
 };
 
+use super::checkpoint;
 use crate::clock::TrueTime;
 
 /// What a job's training does, whoever runs it.
@@ -28,6 +31,8 @@ pub struct Plan {
     pub log_bytes: u32,
     /// What it leaves.
     pub files: Vec<(String, Bytes)>,
+    /// A checkpoint is written every so many steps; 0: never.
+    pub checkpoint_every: u64,
 }
 
 /// What is to become of a machine, where that is not left to chance: each some time after it was made.
@@ -60,6 +65,10 @@ pub struct Machine {
     pub gone: Option<Instant>,
     /// When a removal first reached the vendor.
     pub asked_to_go: Option<Instant>,
+    /// When somebody first tried to have it removed, whatever the vendor made of that.
+    pub wanted_gone: Option<Instant>,
+    /// When its agent was lost with what it knew, though the machine stayed: it died, or started anew.
+    pub lost_its_run: Option<Instant>,
     /// Made beside another one by the same order.
     pub twin: bool,
     pub(crate) shows_from: Instant,
@@ -73,6 +82,10 @@ pub struct Machine {
     pub(crate) ends: Option<Instant>,
     /// The training that it was told to start.
     pub run: Option<Run>,
+    /// Those before it.
+    pub past: Vec<Run>,
+    /// What was handed over to it, by its digest.
+    pub(crate) inputs: BTreeSet<Sha256>,
 }
 
 impl Machine {
@@ -93,12 +106,28 @@ impl Machine {
         self.ends = Instant::now().checked_add(left);
     }
 
+    /// When it was or will be gone.
+    pub fn end(&self) -> Option<Instant> {
+        [self.gone, self.ends].into_iter().flatten().min()
+    }
+
+    /// Since when it is billed, where that is at `now`: from its order on, or from when it is up.
+    pub fn billed_from(&self, from_up: bool) -> Option<Instant> {
+        if from_up { self.up_from } else { Some(self.born) }
+    }
+
+    /// Every training that it was told to start.
+    pub fn runs(&self) -> impl Iterator<Item = &Run> {
+        self.past.iter().chain(&self.run)
+    }
+
     /// What has happened on it by now.
     pub(crate) fn advance(&mut self, now: Instant, time: TrueTime) {
         if self.agent_restarts.is_some_and(|at| at <= now) {
+            self.lost_its_run = self.lost_its_run.or(self.agent_restarts);
             self.agent_restarts = None;
             self.boot += 1;
-            self.run = None;
+            self.past.extend(self.run.take());
         }
         let until = self.gone.map_or(now, |gone| gone.min(now));
         let until = self.agent_dies.map_or(until, |dies| dies.min(until));
@@ -121,8 +150,15 @@ pub struct Run {
     pub exit: Option<Exit>,
     /// Since when it trains.
     pub since: Option<Instant>,
+    /// When it ended.
+    pub ended: Option<Instant>,
+    /// The step that it began with; 0: anew.
+    pub from_step: u64,
+    /// The last step that it made.
+    pub step: u64,
     pub(crate) events: Vec<AgentEvent>,
-    step: u64,
+    /// The checkpoint that is held to be copied, by its step.
+    pub(crate) held: Option<u64>,
     next_at: Instant,
     /// What was left until the next step when it was paused.
     paused: Option<Duration>,
@@ -136,6 +172,7 @@ impl Run {
         job: JobId,
         attempt: AttemptNumber,
         plan: Plan,
+        from_step: u64,
         deadline: Option<Duration>,
         time: TrueTime,
     ) -> Run {
@@ -147,8 +184,11 @@ impl Run {
             plan,
             exit: None,
             since: None,
+            ended: None,
+            from_step,
+            step: from_step,
             events: Vec::new(),
-            step: 0,
+            held: None,
             next_at,
             paused: None,
             stops_at: None,
@@ -203,6 +243,18 @@ impl Run {
             self.log_bytes += u64::from(span.len);
             self.tell(at, time, AgentEventBody::Log(span));
         }
+        if self.plan.checkpoint_every > 0 && self.step.is_multiple_of(self.plan.checkpoint_every) {
+            self.tell(at, time, AgentEventBody::Checkpoint(checkpoint::info(&self.job, self.step)));
+        }
+    }
+
+    /// The steps of its complete checkpoints, newest last: as many as a training keeps.
+    pub(crate) fn checkpoints(&self) -> Vec<u64> {
+        const KEPT: u64 = 2;
+        let every = self.plan.checkpoint_every;
+        let Some(newest) = self.step.checked_div(every) else { return Vec::new() };
+        let first = newest.saturating_sub(KEPT - 1).max(1);
+        (first..=newest).map(|n| n * every).filter(|step| *step > 0).collect()
     }
 
     fn end(&mut self, at: Instant, time: TrueTime, asked: bool) {
@@ -213,6 +265,7 @@ impl Run {
             exit.note = Some("stopped at its deadline".to_owned());
         }
         self.exit = Some(exit.clone());
+        self.ended = Some(at);
         self.tell(at, time, AgentEventBody::Exited(exit));
     }
 

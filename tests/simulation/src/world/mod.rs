@@ -1,11 +1,12 @@
 //! The world outside of the processes: vendors, their machines, the trainings on them, and what it all costs.
 
 mod agent;
+mod checkpoint;
 mod cloud;
 mod faults;
 mod machine;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -33,6 +34,10 @@ pub struct World {
     free: Notify,
     /// What happened, where somebody wants to read it.
     journal: Option<Mutex<Vec<String>>>,
+    /// What was done on a machine that never may be.
+    wrong: Mutex<Vec<String>>,
+    /// The newest checkpoint of each job that this machine keeps between its attempts, by its step.
+    kept: Mutex<BTreeMap<JobId, u64>>,
 }
 
 /// What of the world changes.
@@ -66,6 +71,8 @@ impl World {
             changed: Notify::new(),
             free: Notify::new(),
             journal: with_journal.then(Mutex::default),
+            wrong: Mutex::default(),
+            kept: Mutex::default(),
         })
     }
 
@@ -81,6 +88,35 @@ impl World {
         }
     }
 
+    /// Something was done on a machine that never may be.
+    fn wrong(&self, what: String) {
+        self.note(|| what.clone());
+        locked(&self.wrong).push(what);
+    }
+
+    /// What was done on machines that never may be.
+    pub fn wrongs(&self) -> Vec<String> {
+        locked(&self.wrong).clone()
+    }
+
+    /// This machine keeps what its trainings wrote.
+    fn keep(&self, machine: &Machine) {
+        let Some(run) = machine.run.as_ref().filter(|_| machine.vendor == LOCAL) else { return };
+        if let Some(step) = run.checkpoints().last() {
+            locked(&self.kept).insert(run.job.clone(), *step);
+        }
+    }
+
+    /// The newest checkpoint of a job that a machine of that vendor has by itself.
+    fn kept(&self, vendor: &str, job: &JobId) -> Option<u64> {
+        locked(&self.kept).get(job).copied().filter(|_| vendor == LOCAL)
+    }
+
+    /// What was kept of a job is of no use any more.
+    fn forget(&self, job: &JobId) {
+        locked(&self.kept).remove(job);
+    }
+
     /// What happened.
     pub fn journal(&self) -> Vec<String> {
         self.journal.as_ref().map(|journal| locked(journal).clone()).unwrap_or_default()
@@ -94,6 +130,7 @@ impl World {
             state.faults = Faults { call_ms: 50, ..Faults::default() };
             for machine in &mut state.machines {
                 machine.agent_dies = machine.agent_dies.filter(|at| *at <= now);
+                machine.lost_its_run = machine.lost_its_run.filter(|at| *at <= now);
                 machine.agent_restarts = None;
                 machine.hidden_last = false;
                 // A machine that was to be taken away later stays.
@@ -154,6 +191,8 @@ impl State {
             born: now,
             gone: later(dice, faults.preempted),
             asked_to_go: None,
+            wanted_gone: None,
+            lost_its_run: None,
             shows_from: now + dice.millis(0, shows),
             hidden_last: false,
             up_from: (!dice.hits(faults.never_up)).then(|| now + boots),
@@ -162,6 +201,8 @@ impl State {
             boot: 1,
             ends: None,
             run: None,
+            past: Vec::new(),
+            inputs: BTreeSet::new(),
         };
         self.machines.push(machine);
         if let (Some(fate), Some(machine)) = (self.fates.pop(), self.machines.last_mut()) {
@@ -169,6 +210,9 @@ impl State {
             machine.agent_dies = fate.mute_after.map(|after| now + after).or(machine.agent_dies);
             machine.up_from = fate.boots_in.map(|after| now + after).or(machine.up_from);
             machine.up_from = machine.up_from.filter(|_| !fate.never_up);
+        }
+        if let Some(machine) = self.machines.last_mut() {
+            machine.lost_its_run = machine.agent_dies;
         }
         id
     }
