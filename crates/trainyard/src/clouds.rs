@@ -40,6 +40,7 @@ impl Clouds {
 }
 
 /// Every cloud that there is a connector for, with what to do to configure it. The one list of their names.
+#[cfg(feature = "sqlite")]
 pub(crate) const HOW_TO_CONFIGURE: &[(&str, &str)] = &[
     #[cfg(feature = "runpod")]
     ("runpod", "set RUNPOD_API_KEY, or name a file that holds the key under `providers.runpod.key_file`"),

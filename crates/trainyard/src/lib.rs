@@ -26,6 +26,7 @@
 //!
 //! fn main() -> ExitCode {
 //!     // Before anything else: this program may have been started as the agent beside a training.
+//!     # #[cfg(feature = "agent")]
 //!     if let Some(code) = trainyard::agent_entry() {
 //!         return code;
 //!     }
