@@ -5,6 +5,7 @@
 
 mod cancel;
 mod failures;
+mod hub;
 mod lease;
 mod many;
 mod mistakes;
@@ -12,6 +13,7 @@ mod money;
 mod recovery;
 mod restart;
 mod sweep;
+mod told;
 mod warm;
 mod whole_way;
 mod yard;

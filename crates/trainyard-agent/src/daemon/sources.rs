@@ -33,9 +33,18 @@ pub(crate) struct Sources {
     state: Mutex<State>,
 }
 
+/// What the sources of a training that ended tell of it.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// What there is to say about the files that were read.
+    pub(super) note: Option<String>,
+    /// The last `loss`, whatever number it is.
+    pub(super) loss: Option<f64>,
+}
+
 #[derive(Debug)]
 enum State {
-    Watching(WatcherHandle, JoinHandle<()>),
+    Watching(WatcherHandle, JoinHandle<Option<f64>>),
     /// Every complete checkpoint.
     Finished(Vec<CheckpointInfo>),
 }
@@ -130,15 +139,17 @@ impl Sources {
     }
 
     /// Tells what is left: no process of the training is left and its output was taken. Everything is in the journal
-    /// when this returns. Returns what there is to say about the files it read.
-    pub(super) async fn finish(&self, clean: bool) -> Option<String> {
+    /// when this returns.
+    pub(super) async fn finish(&self, clean: bool) -> Told {
         let state = std::mem::replace(&mut *self.lock(), State::Finished(Vec::new()));
-        let State::Watching(handle, follow) = state else { return None };
+        let State::Watching(handle, follow) = state else { return Told::default() };
         let finished = handle.finish(if clean { Ending::Clean } else { Ending::Broken }).await;
-        let _ = follow.await;
+        let loss = follow.await.unwrap_or_default();
         *self.lock() = State::Finished(finished.checkpoints);
         let bad = finished.problems.bad_lines;
-        (bad > 0).then(|| format!("{bad} lines of the metrics file could not be read as JSON objects"))
+        let note =
+            (bad > 0).then(|| format!("{bad} lines of the metrics file could not be read as JSON objects"));
+        Told { note, loss }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -160,9 +171,15 @@ fn place_hook(dir: &Path) -> io::Result<PathBuf> {
     Ok(hook)
 }
 
-/// Writes what is told into the journal, and saves checkpoints that would go with the output directory.
-async fn follow(mut events: mpsc::Receiver<AgentEventBody>, journal: Arc<Journal>, saver: Saver) {
+/// Writes what is told into the journal, and saves checkpoints that would go with the output directory. Gives the last
+/// loss.
+async fn follow(
+    mut events: mpsc::Receiver<AgentEventBody>,
+    journal: Arc<Journal>,
+    saver: Saver,
+) -> Option<f64> {
     let saver = Arc::new(saver);
+    let mut loss = None;
     while let Some(event) = events.recv().await {
         if let AgentEventBody::Checkpoint(info) = &event
             && let Some(name) = info.path.strip_prefix(OUTPUT_PREFIX)
@@ -173,8 +190,12 @@ async fn follow(mut events: mpsc::Receiver<AgentEventBody>, journal: Arc<Journal
                 super::complain(&format!("the checkpoint {} could not be saved: {error}", info.path));
             }
         }
+        if let AgentEventBody::Metrics(point) = &event {
+            loss = point.get("loss").or(loss);
+        }
         journal.append(event);
     }
+    loss
 }
 
 /// Where checkpoints of the output directory are saved, and how many.

@@ -58,12 +58,13 @@ pub(super) async fn run(
     };
     let mut outputs = start.spec.outputs.clone();
     let exit = run.train(&agent, start, &mut asked).await;
-    if let Some(note) = attempt.sources().finish(exit.code == 0).await {
+    let told = attempt.sources().finish(exit.code == 0).await;
+    if let Some(note) = told.note {
         attempt.output().note(&note);
     }
     let (log, last_word) = (agent.layout().log(), agent.layout().failure_file());
     let plain = exit.clone();
-    let explained = tokio::task::spawn_blocking(move || explain(plain, &log, &last_word)).await;
+    let explained = tokio::task::spawn_blocking(move || explain(plain, &log, &last_word, told.loss)).await;
     let mut exit = explained.unwrap_or(exit);
     if run.installs && exit.code != 0 && !exit.asked && exit.diagnosis.is_none() {
         let cause = exit.last_lines.last().cloned().unwrap_or_default();

@@ -1,8 +1,9 @@
-//! Why a training failed, told from how it ended: a pure function over its exit, its own last word and its log.
+//! Why a training failed, told from how it ended: a pure function over its exit, its own last word, its log and its last
+//! loss.
 //!
 //! Promises: nothing is said that no evidence was found for; a program's own last word (the file that
-//! `TRAINYARD_FAILURE_FILE` names) wins over the log, the log's later lines over its earlier ones. Leaves to `table`
-//! what is recognised and what is advised.
+//! `TRAINYARD_FAILURE_FILE` names) wins over the log, the log's later lines over its earlier ones, and all of them over a
+//! loss that was no number. Leaves to `table` what is recognised and what is advised.
 
 mod table;
 
@@ -25,13 +26,14 @@ const LINE_CHARS_MAX: usize = 300;
 /// Longest code of a program's own last word.
 const CODE_MAX: usize = 64;
 
-/// Adds to the end of a training that failed what its files tell about why.
-pub(crate) fn explain(exit: Exit, log: &Path, last_word: &Path) -> Exit {
+/// Adds to the end of a training that failed what its files tell about why, and the last loss that it told.
+pub(crate) fn explain(exit: Exit, log: &Path, last_word: &Path, loss: Option<f64>) -> Exit {
     if exit.code == 0 || exit.asked {
         return exit;
     }
     let log = tail(log).unwrap_or_default();
-    let found = || own_word(last_word).or_else(|| diagnose(&exit, &log)).map(Box::new);
+    let by_loss = || loss.filter(|loss| !loss.is_finite()).and_then(|_| table::of_loss());
+    let found = || own_word(last_word).or_else(|| diagnose(&exit, &log)).or_else(by_loss).map(Box::new);
     // What the agent itself found stands.
     let diagnosis = exit.diagnosis.clone().or_else(found);
     Exit { diagnosis, last_lines: last_lines(&log), ..exit }

@@ -213,6 +213,18 @@ const ROWS: &[Row] = &[
         "write one JSON object a line, with the same fields in every line; `trainyard validate` names the first bad one",
     ),
     Row(
+        "file_damaged",
+        &[
+            &["UnicodeDecodeError"],
+            &["BadGzipFile"],
+            &["Compressed file ended before"],
+            &["zlib.error"],
+            &["BadZipFile"],
+        ],
+        "a file is cut off, or is not the text or the archive that it is read as",
+        "save text as UTF-8 (`iconv -f latin1 -t utf-8`), test archives (`gzip -t`), and upload the file once more",
+    ),
+    Row(
         "code_untrusted",
         &[&["trust_remote_code=True"]],
         "the model brings its own code, which is not run unasked",
@@ -362,6 +374,11 @@ const ROWS: &[Row] = &[
 pub(super) fn by_line(line: &str) -> Option<Diagnosis> {
     let fits = |row: &&Row| row.1.iter().any(|all| all.iter().all(|word| line.contains(word)));
     ROWS.iter().find(fits).map(|Row(code, _, cause, remedy)| told(code, &filled(cause, line), remedy))
+}
+
+/// What a last loss that is no number tells.
+pub(super) fn of_loss() -> Option<Diagnosis> {
+    by_line("'loss': nan")
 }
 
 /// What the exit itself tells.

@@ -153,6 +153,11 @@ const LINES: &[(&str, &str)] = &[
     ("program_not_found", "sh: 1: axolotl: not found"),
     ("no_permission", "PermissionError: [Errno 13] Permission denied: '/data'"),
     ("code_error", "SyntaxError: invalid syntax"),
+    ("file_damaged", "EOFError: Compressed file ended before the end-of-stream marker was reached"),
+    (
+        "file_damaged",
+        "UnicodeDecodeError: 'utf-8' codec can't decode byte 0xe9 in position 12: invalid continuation byte",
+    ),
 ];
 
 #[test]
@@ -187,7 +192,7 @@ fn a_programs_own_last_word_wins_over_its_log() {
     let dir = tempfile::tempdir().unwrap();
     let (log, word) = (dir.path().join("log"), dir.path().join("failure.json"));
     std::fs::write(&log, "\rstep 1\rstep 2\n\nNo module named 'x'\n").unwrap();
-    let told = |exit| explain(exit, &log, &word);
+    let told = |exit| explain(exit, &log, &word, None);
     assert_eq!(told(exit(1)).diagnosis.unwrap().code, "package_missing");
     assert_eq!(told(exit(1)).last_lines, ["step 2", "No module named 'x'"]);
     std::fs::write(&word, r#"{"code": "model_gated", "message": "it is\n gated", "suggestion": ""}"#)
@@ -200,4 +205,17 @@ fn a_programs_own_last_word_wins_over_its_log() {
     let asked = Exit { asked: true, ..exit(143) };
     assert_eq!(told(asked.clone()), asked, "one that was told to stop did not fail");
     assert_eq!(told(exit(0)).diagnosis, None);
+}
+
+#[test]
+fn a_last_loss_that_is_no_number_tells_what_nothing_else_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, word) = (dir.path().join("log"), dir.path().join("failure.json"));
+    let told = |loss| explain(exit(1), &log, &word, loss).diagnosis.map(|told| told.code);
+    std::fs::write(&log, "AssertionError\n").unwrap();
+    assert_eq!(told(Some(f64::NAN)).as_deref(), Some("loss_not_finite"));
+    assert_eq!(told(Some(f64::INFINITY)).as_deref(), Some("loss_not_finite"));
+    assert_eq!((told(Some(2.5)), told(None)), (None, None));
+    std::fs::write(&log, "No module named 'x'\n").unwrap();
+    assert_eq!(told(Some(f64::NAN)).as_deref(), Some("package_missing"), "the log knows better");
 }

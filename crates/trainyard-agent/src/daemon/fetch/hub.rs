@@ -122,6 +122,12 @@ impl Repository {
 /// What a refusal of the hub means.
 pub(super) fn refused(name: &str, with_token: bool, ungot: &Ungot) -> Failure {
     match ungot {
+        // The hub's answer to a token that it does not know; what a good one may not see is a 403 or a 404.
+        Ungot::Status(401, _) if with_token => {
+            let remedy = "store one that is valid (`trainyard secret set HF_TOKEN`); the hub lists yours at \
+                          https://huggingface.co/settings/tokens";
+            Failure::new("hub_unauthorized", format!("the hub did not accept the token (`{name}`)"), remedy)
+        }
         Ungot::Status(401 | 404, _) => {
             let cause =
                 format!("the hub shows no `{name}`{}", if with_token { " to this token" } else { "" });
