@@ -15,6 +15,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use trainyard_tests::{Http, Server, root, say, until};
 
+mod wrong;
+
 const BINARY: &str = env!("CARGO_BIN_EXE_trainyard-under-test");
 /// Longest wait for a job to end: importing PyTorch alone takes ten seconds on a loaded machine.
 const ENDED_MAX: Duration = Duration::from_secs(240);
@@ -187,6 +189,20 @@ fn a_stopped_training_goes_on_exactly() {
     let Some(bench) = Bench::find() else { return };
     let recipe = root().join("crates/trainyard-agent/recipe").display().to_string();
     bench.check("check_resume.py", &[&recipe, &bench.model()]);
+}
+
+#[test]
+fn a_stop_asks_for_a_checkpoint_before_the_end() {
+    if Command::new("python3").arg("--version").output().is_err() {
+        say("NOT RUN: there is no python3 here");
+        return;
+    }
+    // Stand-ins for PyTorch and Transformers: this is about what the recipe asks of them, and runs with any Python.
+    let recipe = root().join("crates/trainyard-agent/recipe");
+    let script = root().join("tests/recipe/check_stop.py");
+    let run = Command::new("python3").arg(script).arg(recipe).output().expect("Python starts");
+    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(run.status.success(), "{}\n{}", said(&run.stdout), said(&run.stderr));
 }
 
 #[test]

@@ -18,14 +18,22 @@ OPTIMIZERS = {"adamw": "adamw_torch", "lion": "lion_32bit", "rmsprop": "rmsprop"
 
 
 class Stop(transformers.TrainerCallback):
-    """SIGTERM ends the training after the step it is in, with a checkpoint; all processes at the same step."""
+    """SIGTERM ends the training after the step it is in, with a checkpoint; all processes at the same step. Before the
+    first step there is nothing to save: it ends at once, and the grace is not spent on loading a model.
+    """
 
     def __init__(self) -> None:
-        self.asked, self.agreed = False, False
+        self.asked, self.agreed, self.begun = False, False, False
         signal.signal(signal.SIGTERM, self.ask)
 
     def ask(self, *_) -> None:
         self.asked = True
+        if not self.begun:
+            print("stopped before the first step", flush=True)
+            raise SystemExit(STOPPED)
+
+    def on_train_begin(self, args, state, control, **_):
+        self.begun = True
 
     def on_step_end(self, args, state, control, **_):
         asked = self.asked
@@ -36,6 +44,8 @@ class Stop(transformers.TrainerCallback):
         if asked:
             self.agreed = True
             control.should_save = control.should_training_stop = True
+            # It would come before the checkpoint, and may take longer than the grace.
+            control.should_evaluate = False
 
 
 class Tell(transformers.TrainerCallback):
@@ -164,8 +174,6 @@ def run(settings: Settings) -> int:
     )
     if settings.resume_from:
         print(f"continuing from {os.path.basename(settings.resume_from)}", flush=True)
-    if stop.asked:
-        return STOPPED
     trainer.train(resume_from_checkpoint=settings.resume_from)
     if stop.agreed:
         print(f"stopped after step {trainer.state.global_step}, with a checkpoint", flush=True)
