@@ -239,7 +239,7 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
         return Ok(code);
     }
     let runtime = tokio::runtime::Runtime::new()?;
-    let summary = runtime.block_on(run_all(&ShedHarness, &[]));
+    let summary = runtime.block_on(run_all("shed", &ShedHarness, &[]));
     runtime.block_on(train())?;
     Ok(ExitCode::from(u8::from(!summary.failed.is_empty())))
 }

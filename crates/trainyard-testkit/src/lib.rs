@@ -9,6 +9,8 @@
 //! trainyard_testkit::connector_conformance!(MyHarness::new());
 //! ```
 //!
+//! [`program`] runs the tests of a program that is its own agent.
+//!
 //! A case that a harness cannot run says so on standard output, with the reason; it never counts as passed in
 //! silence.
 
@@ -19,4 +21,5 @@
 )]
 
 pub mod connector;
+pub mod program;
 pub mod storage;

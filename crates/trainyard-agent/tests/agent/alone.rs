@@ -14,7 +14,7 @@ use trainyard_domain::{Dataset, Source, TrainerKind};
 
 use crate::rig::{Rig, shell};
 
-crate::tests![
+trainyard_testkit::program_tests![
     a_rented_gpu_that_does_not_compute_is_the_machines_fault,
     a_machine_of_ones_own_is_not_looked_at,
     a_file_is_fetched_over_https,

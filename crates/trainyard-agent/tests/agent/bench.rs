@@ -6,7 +6,7 @@ use trainyard_connector::{AgentEventBody, Workload};
 
 use crate::rig::{Rig, command};
 
-crate::tests![starting_an_agent_and_a_no_op_are_cheap];
+trainyard_testkit::program_tests![starting_an_agent_and_a_no_op_are_cheap];
 
 async fn starting_an_agent_and_a_no_op_are_cheap() {
     let (mut answers, mut runs) = (Vec::new(), Vec::new());

@@ -7,7 +7,7 @@ use trainyard_connector::{ErrorKind, ExecOrder, ExecOutput, Workload};
 
 use crate::rig::{Rig, shell, until};
 
-crate::tests![
+trainyard_testkit::program_tests![
     a_command_runs_where_the_training_works,
     a_command_over_its_time_is_killed_with_its_descendants,
     a_command_that_is_not_there_is_told,

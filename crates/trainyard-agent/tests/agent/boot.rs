@@ -20,7 +20,7 @@ use trainyard_domain::{OrderName, Sha256};
 use crate::lease::{FakeVendor, VARIABLES};
 use crate::rig::{digest, key, new_order, shell, until};
 
-crate::tests![
+trainyard_testkit::program_tests![
     an_image_brings_its_own_agent,
     an_agent_of_another_version_is_not_taken,
     an_agent_is_fetched_by_whatever_is_there,
@@ -99,6 +99,7 @@ impl Container {
     fn start(&mut self) {
         let (port, tls) = (self.port(), self.tls.as_ref());
         let boot = BootOrder {
+            cache: None,
             order: &self.order,
             arch: Arch::X86_64,
             port,

@@ -8,7 +8,7 @@ use trainyard_domain::{AttemptNumber, WhenOrchestratorLost};
 
 use crate::rig::{Rig, is_alive, shell, until};
 
-crate::tests![
+trainyard_testkit::program_tests![
     a_stop_leaves_no_descendant,
     a_training_that_obeys_is_not_killed,
     what_a_training_leaves_behind_ends_with_it,

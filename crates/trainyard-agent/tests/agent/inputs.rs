@@ -6,7 +6,7 @@ use trainyard_connector::{ErrorKind, HandOver, HandOverPurpose, InputSource, Tra
 
 use crate::rig::{Rig, digest, shell};
 
-crate::tests![
+trainyard_testkit::program_tests![
     an_input_goes_on_where_it_broke_off,
     an_input_with_another_digest_is_refused,
     inputs_and_code_are_in_place,

@@ -9,7 +9,7 @@ use trainyard_connector::{HttpCall, Renewal, SelfRemoval, SelfRemovalProof, Trai
 
 use crate::rig::{Rig, is_alive, shell, until};
 
-crate::tests![
+trainyard_testkit::program_tests![
     a_machine_is_removed_after_the_hold,
     a_word_puts_the_removal_off,
     the_end_of_the_money_stops_the_training_and_removes_the_machine,

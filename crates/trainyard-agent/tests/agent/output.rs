@@ -6,7 +6,7 @@ use trainyard_connector::{ErrorKind, Manifest, Workload};
 
 use crate::rig::{Rig, command, digest, shell, until};
 
-crate::tests![
+trainyard_testkit::program_tests![
     secrets_are_masked_also_in_pieces,
     a_megabyte_line_is_cut,
     a_progress_bar_is_a_few_lines,

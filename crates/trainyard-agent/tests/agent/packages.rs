@@ -9,7 +9,7 @@ use trainyard_connector::{
 
 use crate::rig::{Rig, shell, until};
 
-crate::tests![
+trainyard_testkit::program_tests![
     a_package_is_installed_beside_the_machines_own,
     packages_are_installed_while_the_inputs_come,
     a_package_that_does_not_exist_is_named,

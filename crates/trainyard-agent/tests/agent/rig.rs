@@ -1,10 +1,8 @@
 //! An agent of one's own in a directory of one's own, and states to wait for.
 
-use std::future::Future;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -13,21 +11,6 @@ use tempfile::TempDir;
 use trainyard_agent::{AgentClient, SigningKey, sweep};
 use trainyard_connector::{AgentEvent, InputSource, StartOrder, TrainingState, Workload};
 use trainyard_domain::{AttemptNumber, Exit, JobSpec, OrderName, Sha256, TrainerKind};
-
-/// A test's name and the test.
-pub(crate) type Test = (&'static str, TestFn);
-
-/// A test.
-pub(crate) type TestFn = fn() -> Pin<Box<dyn Future<Output = ()>>>;
-
-/// Names tests.
-#[macro_export]
-macro_rules! tests {
-    ($($name:ident),* $(,)?) => {
-        pub(crate) const TESTS: &[$crate::rig::Test] =
-            &[$((concat!(module_path!(), "::", stringify!($name)), || Box::pin($name()))),*];
-    };
-}
 
 /// States are waited for this long.
 const WITHIN: Duration = Duration::from_secs(60);

@@ -8,7 +8,7 @@ use trainyard_domain::AttemptNumber;
 
 use crate::rig::{Rig, command, cpu_ticks, is_alive, shell, until};
 
-crate::tests![
+trainyard_testkit::program_tests![
     events_come_in_order_and_end_with_the_exit,
     events_go_on_after_a_break,
     a_metric_is_told_within_milliseconds,

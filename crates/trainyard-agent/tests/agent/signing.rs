@@ -8,7 +8,7 @@ use trainyard_connector::{Effect, ErrorKind, Workload};
 
 use crate::rig::{Rig, key, new_order};
 
-crate::tests![
+trainyard_testkit::program_tests![
     only_the_greeting_is_unsigned,
     another_key_is_refused,
     a_client_of_another_order_is_told,

@@ -10,7 +10,7 @@ use trainyard_connector::{AgentEvent, AgentEventBody, Workload};
 
 use crate::rig::{Rig, shell};
 
-crate::tests![axolotl, llamafactory, trl, unsloth];
+trainyard_testkit::program_tests![axolotl, llamafactory, trl, unsloth];
 
 /// What is to be read from a recording.
 #[derive(Deserialize)]

@@ -9,7 +9,7 @@ use trainyard_simulator::{Account, Options, Vendor};
 
 use crate::rig::{Rig, installation, new_order};
 
-crate::tests![
+trainyard_testkit::program_tests![
     nothing_listens,
     an_order_whose_answer_is_lost_is_found_and_never_repeated,
     an_answer_cut_at_any_byte_is_no_success,

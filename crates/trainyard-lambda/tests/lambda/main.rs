@@ -16,9 +16,7 @@ mod wire;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
-
-use rig::{Test, TestFn};
+use std::time::Duration;
 
 /// One test may take this long.
 const TEST_WITHIN: Duration = Duration::from_secs(90);
@@ -28,36 +26,6 @@ fn main() -> ExitCode {
     if let Some(code) = trainyard_agent::entry(&arguments) {
         return code;
     }
-    let wanted: Vec<String> = arguments[1..]
-        .iter()
-        .filter_map(|a| a.to_str())
-        .filter(|a| !a.starts_with('-'))
-        .map(str::to_owned)
-        .collect();
     let all = [path::TESTS, orders::TESTS, faults::TESTS, wire::TESTS];
-    let chosen: Vec<&Test> = all
-        .into_iter()
-        .flatten()
-        .filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str())))
-        .collect();
-    let mut failed = 0;
-    for (name, test) in &chosen {
-        let begin = Instant::now();
-        let word = match run(*test) {
-            Ok(Ok(())) => "ok",
-            Ok(Err(_)) => "FAILED: too slow",
-            Err(_) => "FAILED",
-        };
-        failed += usize::from(word != "ok");
-        println!("test {name} ... {word} ({} ms)", begin.elapsed().as_millis());
-    }
-    println!("{} tests, {failed} failed", chosen.len());
-    ExitCode::from(u8::from(failed > 0))
-}
-
-/// In a thread of its own, so that a panic ends only the test.
-fn run(test: TestFn) -> std::thread::Result<Result<(), tokio::time::error::Elapsed>> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    std::thread::spawn(move || runtime.block_on(async { tokio::time::timeout(TEST_WITHIN, test()).await }))
-        .join()
+    trainyard_testkit::program::run(&all, &[], TEST_WITHIN)
 }

@@ -9,7 +9,7 @@ use trainyard_simulator::{Account, Vendor};
 
 use crate::rig::{Rig, any, new_order};
 
-crate::tests![
+trainyard_testkit::program_tests![
     offers_are_what_can_be_had_with_an_agent_for_it,
     refusals_have_a_kind_and_no_effect,
     a_dearer_machine_is_not_taken,

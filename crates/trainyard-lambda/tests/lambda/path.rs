@@ -11,7 +11,7 @@ use trainyard_simulator::{Delays, Options, Vendor};
 
 use crate::rig::{Rig, greeted, with_agent};
 
-crate::tests![
+trainyard_testkit::program_tests![
     an_order_boots_answers_over_ssh_and_is_gone,
     the_way_costs_less_than_three_seconds,
     an_agent_is_sent_through_the_tunnel,

@@ -7,7 +7,7 @@ use trainyard_simulator::Vendor;
 use crate::openapi::{Exchange, Spec};
 use crate::rig::Rig;
 
-crate::tests![requests_and_answers_are_in_lambdas_document];
+trainyard_testkit::program_tests![requests_and_answers_are_in_lambdas_document];
 
 async fn requests_and_answers_are_in_lambdas_document() {
     let Some(spec) = Spec::load("lambda", "lambda-openapi.json") else { return };

@@ -10,7 +10,7 @@ use trainyard_simulator::world::KeyState;
 
 use crate::rig::{Rig, any, installation, new_order, with_agent};
 
-crate::tests![
+trainyard_testkit::program_tests![
     offers_are_sound_and_cheapest_first,
     a_dearer_machine_is_given_back,
     a_smaller_machine_is_given_back,

@@ -7,7 +7,7 @@ use trainyard_domain::Resources;
 use crate::openapi::{Exchange, Spec};
 use crate::rig::{Rig, any, new_order};
 
-crate::tests![requests_and_answers_are_in_runpods_document];
+trainyard_testkit::program_tests![requests_and_answers_are_in_runpods_document];
 
 async fn requests_and_answers_are_in_runpods_document() {
     let Some(spec) = Spec::load("runpod", "runpod-openapi.json") else { return };

@@ -181,8 +181,8 @@ pub async fn run(name: &str, harness: &dyn ConnectorHarness) -> Verdict {
 }
 
 /// Runs every case whose name holds one of `wanted` (none: all), one after the other, and prints each with its promise
-/// and its verdict, and their number at the end.
-pub async fn run_all(harness: &dyn ConnectorHarness, wanted: &[String]) -> Summary {
+/// and its verdict, and their number at the end, each line under the provider's name.
+pub async fn run_all(provider: &str, harness: &dyn ConnectorHarness, wanted: &[String]) -> Summary {
     let mut summary = Summary::default();
     let chosen =
         |case: &Case| wanted.is_empty() || wanted.iter().any(|part| case.name.contains(part.as_str()));
@@ -204,10 +204,11 @@ pub async fn run_all(harness: &dyn ConnectorHarness, wanted: &[String]) -> Summa
                 format!("FAILED: {}", text_of(panic.as_ref()))
             }
         };
-        say(&format!("{}: {} ... {told} ({} ms)", case.name, case.promise, begun.elapsed().as_millis()));
+        let took = begun.elapsed().as_millis();
+        say(&format!("{provider}/{}: {} ... {told} ({took} ms)", case.name, case.promise));
     }
     let counts = (summary.passed.len(), summary.failed.len(), summary.not_run.len());
-    say(&format!("{} cases passed, {} failed, {} not run", counts.0, counts.1, counts.2));
+    say(&format!("{provider}: {} cases passed, {} failed, {} not run", counts.0, counts.1, counts.2));
     summary
 }
 

@@ -8,7 +8,7 @@ use trainyard_simulator::{Options, Vendor};
 
 use crate::rig::{Rig, installation};
 
-crate::tests![
+trainyard_testkit::program_tests![
     an_order_with_an_unknown_outcome_is_found_by_its_name,
     an_order_that_was_not_done_leaves_nothing,
     an_order_that_never_was_is_not_listed,

@@ -10,7 +10,7 @@ use trainyard_vastai::VastAIConnector;
 
 use crate::rig::{Rig, any, new_order};
 
-crate::tests![
+trainyard_testkit::program_tests![
     offers_are_sound_and_cheapest_first,
     a_market_that_keeps_to_no_filter_fools_nobody,
     a_spot_machine_is_bid_for,

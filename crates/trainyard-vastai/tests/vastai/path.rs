@@ -12,7 +12,7 @@ use trainyard_vastai::VastAIConnector;
 
 use crate::rig::{Rig, greeted, with_agent};
 
-crate::tests![
+trainyard_testkit::program_tests![
     an_order_boots_answers_over_pinned_tls_and_is_gone,
     the_way_costs_less_than_two_seconds,
     an_agent_is_sent_through_the_mapped_port,

@@ -1,8 +1,6 @@
 //! What every test needs: a world, a connector that points at it, orders, and waiting for states.
 
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use secrecy::SecretString;
@@ -16,18 +14,6 @@ use trainyard_simulator::faults::{Fault, Rule};
 use trainyard_simulator::world::Machine;
 use trainyard_simulator::{Account, Options, Simulator, Vendor, World, serve};
 use trainyard_vastai::{VastAIConfig, VastAIConnector};
-
-pub(crate) type TestFn = fn() -> Pin<Box<dyn Future<Output = ()> + Send>>;
-pub(crate) type Test = (&'static str, TestFn);
-
-/// The tests of a module, by name.
-#[macro_export]
-macro_rules! tests {
-    ($($name:ident),* $(,)?) => {
-        pub(crate) const TESTS: &[$crate::rig::Test] =
-            &[$((concat!(module_path!(), "::", stringify!($name)), || Box::pin($name()))),*];
-    };
-}
 
 /// Waiting for a state gives up after this.
 const WITHIN: Duration = Duration::from_secs(30);

@@ -7,7 +7,7 @@ use crate::openapi::{Exchange, Spec};
 use crate::rig::Rig;
 use crate::yaml;
 
-crate::tests![requests_and_answers_are_in_vasts_document];
+trainyard_testkit::program_tests![requests_and_answers_are_in_vasts_document];
 
 async fn requests_and_answers_are_in_vasts_document() {
     let Some(spec) = Spec::load_by("vastai", "vastai-openapi.yaml", yaml::read) else { return };
