@@ -14,6 +14,7 @@ mod recovery;
 mod restart;
 mod sweep;
 mod told;
+mod volumes;
 mod warm;
 mod whole_way;
 mod yard;

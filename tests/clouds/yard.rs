@@ -76,7 +76,11 @@ impl Yard {
 
     /// With these clouds, and more environment for the server; a variable without a value is taken away.
     pub(crate) fn with(options: Options, variables: &[(&str, Option<&str>)]) -> Yard {
-        let clouds = Clouds::with(options);
+        Yard::over(Clouds::with(options), variables)
+    }
+
+    /// A server over clouds that are there already.
+    pub(crate) fn over(clouds: Clouds, variables: &[(&str, Option<&str>)]) -> Yard {
         let mut environment: Vec<(&str, String)> = clouds.environment();
         environment.push(("TRAINYARD_LOCAL_SLOTS", "8".to_owned()));
         // These clouds show a machine at once.

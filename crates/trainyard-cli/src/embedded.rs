@@ -72,6 +72,7 @@ fn clouds(settings: &Settings) -> Result<Clouds, Failure> {
             proxy_url: runpod.proxy_url.clone(),
             image: runpod.image.clone(),
             community: runpod.community.unwrap_or(false),
+            network_volume: runpod.network_volume.clone(),
             settle_s: runpod.settle_s,
         }),
         #[cfg(feature = "lambda")]
@@ -81,6 +82,7 @@ fn clouds(settings: &Settings) -> Result<Clouds, Failure> {
             ssh_port: lambda.ssh_port,
             strict_host_keys: lambda.strict_host_keys.unwrap_or(false),
             image_family: lambda.image_family.clone(),
+            file_system: lambda.file_system.clone(),
             settle_s: lambda.settle_s,
         }),
         #[cfg(feature = "vastai")]

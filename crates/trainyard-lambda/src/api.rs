@@ -10,7 +10,7 @@ use trainyard_domain::ProviderName;
 
 use crate::config::{Auth, LambdaConfig};
 use crate::error::{is_no_such, refusal};
-use crate::wire::{Data, Instance, InstanceTypes, Launch, Launched, RegisteredKey, Terminated};
+use crate::wire::{Data, FileSystem, Instance, InstanceTypes, Launch, Launched, RegisteredKey, Terminated};
 
 /// The operation that has a pace of its own.
 pub(crate) const LAUNCH: &str = "launch";
@@ -74,6 +74,11 @@ impl Api {
     /// Every SSH key of the account.
     pub(crate) async fn ssh_keys(&self) -> Result<Vec<RegisteredKey>, ConnectorError> {
         self.read(Call::get("keys", "/ssh-keys")).await
+    }
+
+    /// Every file system of the account.
+    pub(crate) async fn file_systems(&self) -> Result<Vec<FileSystem>, ConnectorError> {
+        self.read(Call::get("file_systems", "/file-systems")).await
     }
 
     /// Registers an SSH key.

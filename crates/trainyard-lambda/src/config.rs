@@ -48,6 +48,10 @@ pub struct LambdaConfig {
     pub strict_host_keys: bool,
     /// The family of system images that machines are made from.
     pub image_family: String,
+    /// The name of a file system of the account that every machine mounts for the caches of libraries and installers, so that
+    /// a model is fetched once and not once a machine; none: none. It ties machines to its region. It is the account's: it is
+    /// neither made nor deleted here.
+    pub file_system: Option<String>,
     /// How often Lambda is asked at most.
     pub paces: Vec<Pace>,
     /// The clock to read observations by.
@@ -79,6 +83,7 @@ impl LambdaConfig {
             ssh_port: 22,
             strict_host_keys: false,
             image_family: DEFAULT_IMAGE_FAMILY.to_owned(),
+            file_system: None,
             paces: usual_paces(),
             now,
             boot_deadline_s: 1200,
@@ -104,6 +109,7 @@ impl fmt::Debug for LambdaConfig {
             .field("ssh_port", &self.ssh_port)
             .field("strict_host_keys", &self.strict_host_keys)
             .field("image_family", &self.image_family)
+            .field("file_system", &self.file_system)
             .field("paces", &self.paces)
             .finish_non_exhaustive()
     }

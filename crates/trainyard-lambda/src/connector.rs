@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
+use tokio::sync::OnceCell;
 use tokio::time::timeout;
 use trainyard_agent::{BootOrder, Stay};
 use trainyard_connector::{
@@ -31,6 +32,9 @@ const LISTING_GOOD_FOR: Duration = Duration::from_secs(5);
 /// How long a machine is waited for that may not answer by SSH yet, where something else is to be told.
 const PROBE_WITHIN: Duration = Duration::from_secs(3);
 
+/// Where Lambda mounts file systems, by their names.
+const FILE_SYSTEMS: &str = "/lambda/nfs";
+
 /// Lambda's On-Demand Cloud as a provider.
 #[derive(Debug)]
 pub struct LambdaLabsConnector {
@@ -41,6 +45,8 @@ pub struct LambdaLabsConnector {
     machines: Machines,
     /// The installation's SSH key was seen in the account's list.
     key_is_there: AtomicBool,
+    /// The region of the file system, once it was asked for. One never moves.
+    file_system_region: OnceCell<String>,
 }
 
 impl LambdaLabsConnector {
@@ -60,6 +66,7 @@ impl LambdaLabsConnector {
             info,
             config,
             key_is_there: AtomicBool::new(false),
+            file_system_region: OnceCell::new(),
         })
     }
 
@@ -98,7 +105,10 @@ impl LambdaLabsConnector {
     ) -> Result<Launched, ConnectorError> {
         let supply = &self.config.supply;
         let port = supply.port_of(order);
-        let boot = BootOrder { order, arch, port, tls: None, stay: Stay::Machine, removal: None };
+        let file_system = self.config.file_system.as_deref();
+        let cache = file_system.map(|name| format!("{FILE_SYSTEMS}/{name}/trainyard-cache"));
+        let cache = cache.as_deref();
+        let boot = BootOrder { order, arch, port, tls: None, stay: Stay::Machine, removal: None, cache };
         let boot = supply.bootstrap(&boot).map_err(|error| {
             ConnectorError::refused(ErrorKind::Invalid, "the agent cannot be brought there").because(error)
         })?;
@@ -108,6 +118,7 @@ impl LambdaLabsConnector {
             choice,
             ssh_key: self.keys.name(),
             image_family: &self.config.image_family,
+            file_system,
             user_data: user_data(&boot, &self.keys.host(order)?)?,
             now: (self.config.now)(),
         });
@@ -121,6 +132,23 @@ impl LambdaLabsConnector {
             }
             other => other,
         }
+    }
+
+    /// The one region that machines can stand in; none: any.
+    async fn region(&self) -> Result<Option<&str>, ConnectorError> {
+        let Some(name) = &self.config.file_system else { return Ok(None) };
+        let region = self.file_system_region.get_or_try_init(async || {
+            let all = self.api.file_systems().await?;
+            let found = all.into_iter().find(|one| one.name == *name);
+            found.map(|one| one.region.name).ok_or_else(|| {
+                let text = format!(
+                    "the Lambda account has no file system `{name}`: set providers.lambda.file_system to one that it lists, or \
+                     leave it out"
+                );
+                ConnectorError::refused(ErrorKind::Invalid, text)
+            })
+        });
+        Ok(Some(region.await?.as_str()))
     }
 
     /// The way to a machine, with its address as far as Lambda tells one.
@@ -210,6 +238,7 @@ fn info(config: &LambdaConfig) -> ConnectorInfo {
     };
     let mut limits: Vec<_> = config.paces.iter().map(pace).collect();
     limits.push(("system image".to_owned(), config.image_family.clone()));
+    limits.extend(config.file_system.iter().map(|name| ("file system".to_owned(), name.clone())));
     ConnectorInfo {
         name,
         capabilities: Capabilities {
@@ -235,9 +264,10 @@ impl Connector for LambdaLabsConnector {
     }
 
     async fn offers(&self, need: &Resources) -> Result<Vec<Offer>, ConnectorError> {
+        let region = self.region().await?;
         let types = self.api.instance_types().await?;
         let mut offers = map::offers(&types, &self.config.supply.arches());
-        offers.retain(|offer| gpu::meets(need, offer));
+        offers.retain(|offer| gpu::meets(need, offer) && region.is_none_or(|region| offer.region == region));
         offers.truncate(OFFERS_MAX);
         Ok(offers)
     }

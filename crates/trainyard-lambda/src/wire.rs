@@ -128,6 +128,15 @@ pub(crate) struct Launch {
     pub(crate) image: ImageFamily,
     pub(crate) user_data: String,
     pub(crate) tags: Vec<Tag>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) file_system_names: Option<[String; 1]>,
+}
+
+/// `GET /file-systems`: one of them.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct FileSystem {
+    pub(crate) name: String,
+    pub(crate) region: Region,
 }
 
 /// The newest image of a family.

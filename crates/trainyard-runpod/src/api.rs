@@ -15,7 +15,7 @@ use trainyard_domain::{OrderName, ProviderJobId, ProviderName};
 use crate::config::CloudTier;
 use crate::error::{Doing, is_not_found, refusal};
 use crate::map::cloud_word;
-use crate::wire::{Billing, CreatePod, GpuList, Pod, PodPage, Registry, RegistryList};
+use crate::wire::{Billing, CreatePod, GpuList, NetworkVolume, Pod, PodPage, Registry, RegistryList};
 
 /// Placing a pod takes RunPod up to a minute.
 const ORDER_WITHIN: Duration = Duration::from_secs(120);
@@ -169,6 +169,13 @@ impl Api {
         let answer = self.http.call(call).await?;
         read::<PodPage>(Doing::Reading, &answer)?;
         Ok(answer)
+    }
+
+    /// A network volume; none where RunPod itself says that there is no such volume.
+    pub(crate) async fn network_volume(&self, id: &str) -> Result<Option<NetworkVolume>, ConnectorError> {
+        let call = Call::get("volume", format!("/v2/network-volumes/{}", segment(id)));
+        let answer = self.http.call(call).await?;
+        if is_not_found(&answer) { Ok(None) } else { read(Doing::Reading, &answer).map(Some) }
     }
 
     /// The account's logins at image registries, without their passwords.

@@ -41,6 +41,10 @@ pub struct RunPodConfig {
     /// The least version of CUDA that a host's driver must carry, as `major.minor`; none: any. An image for a newer
     /// CUDA than its host's does not start.
     pub min_cuda: Option<String>,
+    /// The id of a network volume of the account that every pod mounts for the caches of libraries and installers, so that a
+    /// model is fetched once and not once a machine; none: none. It ties pods to the secure cloud and to its data centre. It is
+    /// the account's: it is neither made nor deleted here.
+    pub network_volume: Option<String>,
     /// How often RunPod is asked at most; an account's own limits are told by each of its answers, and kept to.
     pub paces: Vec<Pace>,
     /// The clock to read observations by.
@@ -70,6 +74,7 @@ impl RunPodConfig {
             clouds: vec![CloudTier::Secure],
             image: DEFAULT_IMAGE.to_owned(),
             min_cuda: Some("12.8".to_owned()),
+            network_volume: None,
             paces: crate::api::usual_paces(),
             now,
             boot_deadline_s: 1200,

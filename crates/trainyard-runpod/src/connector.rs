@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use async_trait::async_trait;
+use tokio::sync::OnceCell;
 use trainyard_agent::{BootOrder, Bootstrap, Stay};
 use trainyard_connector::{
     Account, Arch, Capabilities, Connector, ConnectorError, ConnectorInfo, Effect, ErrorKind, Leftover,
@@ -12,13 +13,17 @@ use trainyard_connector::{
 use trainyard_domain::{InstallationId, JobId, Money, OrderName, ProviderJobId, ProviderName, Resources};
 
 use crate::api::{self, Api};
-use crate::config::RunPodConfig;
+use crate::config::{CloudTier, RunPodConfig};
 use crate::logins::Logins;
 use crate::map::{self, Cursor, OfferId};
-use crate::wire::{CreateGpu, CreatePod, Pod};
+use crate::wire::{CreateGpu, CreatePod, Mounts, NetworkMount, Pod};
 
 /// Makers whose cards have no CUDA: their hosts report no version of it.
 const WITHOUT_CUDA: &str = "AMD ";
+
+/// Where a network volume is mounted, and where on it caches lie.
+const VOLUME: &str = "/trainyard-volume";
+const CACHES: &str = "/trainyard-volume/trainyard-cache";
 
 /// RunPod as a provider.
 #[derive(Debug)]
@@ -27,6 +32,8 @@ pub struct RunPodConnector {
     config: RunPodConfig,
     api: Api,
     logins: Logins,
+    /// The data centre of the network volume, once it was asked for. A volume never moves.
+    volume_center: OnceCell<String>,
 }
 
 impl RunPodConnector {
@@ -44,7 +51,7 @@ impl RunPodConnector {
         let url = url.strip_suffix("/v2").unwrap_or(url);
         let api = Api::new(info.name.clone(), url, config.key.clone(), config.paces.clone())?;
         let logins = Logins::new(config.installation.clone());
-        Ok(RunPodConnector { info, api, logins, config })
+        Ok(RunPodConnector { info, api, logins, config, volume_center: OnceCell::new() })
     }
 
     fn bootstrap(&self, order: &OrderName) -> Result<(u16, Bootstrap), ConnectorError> {
@@ -57,6 +64,7 @@ impl RunPodConnector {
             tls: None,
             stay: Stay::Container,
             removal: Some(&removal),
+            cache: self.config.network_volume.as_ref().map(|_| CACHES),
         };
         let bootstrap = self.config.supply.bootstrap(&boot).map_err(|error| {
             ConnectorError::refused(ErrorKind::Invalid, "the agent cannot be brought to a pod").because(error)
@@ -99,8 +107,29 @@ impl RunPodConnector {
             ports: [format!("{port}/http")],
             env: &bootstrap.env,
             registry: login,
+            mounts: self
+                .config
+                .network_volume
+                .as_deref()
+                .map(|volume_id| Mounts { network: [NetworkMount { volume_id, path: VOLUME }] }),
         };
         self.api.create_pod(&pod).await
+    }
+
+    /// The one data centre that machines can stand in; none: any.
+    async fn center(&self) -> Result<Option<&str>, ConnectorError> {
+        let Some(id) = &self.config.network_volume else { return Ok(None) };
+        let center = self.volume_center.get_or_try_init(async || {
+            let volume = self.api.network_volume(id).await?.map(|volume| volume.data_center.0);
+            volume.filter(|center| !center.is_empty()).ok_or_else(|| {
+                let text = format!(
+                    "the RunPod account has no network volume `{id}`: set providers.runpod.network_volume to one that it \
+                     lists, or leave it out"
+                );
+                ConnectorError::refused(ErrorKind::Invalid, text)
+            })
+        });
+        Ok(Some(center.await?.as_str()))
     }
 
     /// Looks at what was placed; another or a dearer machine than ordered is given back.
@@ -151,6 +180,7 @@ fn info(config: &RunPodConfig) -> Result<ConnectorInfo, ConnectorError> {
         ("clouds".to_owned(), clouds.join(", ")),
         ("request_bytes_max".to_owned(), api::REQUEST_BYTES_MAX.to_string()),
     ];
+    limits.extend(config.network_volume.iter().map(|id| ("network_volume".to_owned(), id.clone())));
     limits.extend(config.paces.iter().map(pace));
     Ok(ConnectorInfo {
         name,
@@ -193,9 +223,12 @@ impl Connector for RunPodConnector {
             // RunPod's machines are all of that kind.
             return Ok(offers);
         }
-        for cloud in &self.config.clouds {
+        let center = self.center().await?;
+        // Only there are network volumes.
+        let with_volumes = |cloud: &&CloudTier| center.is_none() || **cloud == CloudTier::Secure;
+        for cloud in self.config.clouds.iter().filter(with_volumes) {
             let list = self.api.gpus(*cloud, need.gpu_count, self.config.min_cuda.as_deref()).await?;
-            offers.extend(map::offers_of(&list, *cloud, need));
+            offers.extend(map::offers_of(&list, *cloud, need, center));
         }
         offers.sort_by(|one, other| (one.price_per_hour, &one.id).cmp(&(other.price_per_hour, &other.id)));
         offers.truncate(OFFERS_MAX);

@@ -128,6 +128,13 @@ pub(crate) struct BillingRecord {
     pub(crate) total_amount: Number,
 }
 
+/// `GET /network-volumes/{id}`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct NetworkVolume {
+    pub(crate) data_center: Word,
+}
+
 /// `GET /registries`.
 #[derive(Debug, Deserialize)]
 pub(crate) struct RegistryList {
@@ -169,6 +176,22 @@ pub(crate) struct CreatePod<'a> {
     pub(crate) env: &'a std::collections::BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) registry: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) mounts: Option<Mounts<'a>>,
+}
+
+/// What a pod mounts: at most one network volume.
+#[derive(Debug, Serialize)]
+pub(crate) struct Mounts<'a> {
+    pub(crate) network: [NetworkMount<'a>; 1],
+}
+
+/// A network volume and where it is mounted.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct NetworkMount<'a> {
+    pub(crate) volume_id: &'a str,
+    pub(crate) path: &'a str,
 }
 
 /// The GPUs to order. `count` is always sent: without it nothing is found, although its default is said to be 1.

@@ -197,6 +197,8 @@ impl Connector for VastAIConnector {
         let tls = TlsIdentity::of(supply.key(), &order.name).map_err(not_made)?;
         let removal = self_removal(&self.shared.config.url)?;
         let boot = supply.bootstrap(&BootOrder {
+            // Its volumes are bound to one host.
+            cache: None,
             order: &order.name,
             arch: offer.arch,
             port,

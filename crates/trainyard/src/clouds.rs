@@ -78,6 +78,8 @@ pub struct RunPodOptions {
     pub image: Option<String>,
     /// Whether the hosts of the community are offered too.
     pub community: bool,
+    /// The id of a network volume of the account for caches; none: none.
+    pub network_volume: Option<String>,
     /// Seconds after which a machine that was ordered shows in a listing for certain; none: the connector's.
     pub settle_s: Option<u64>,
 }
@@ -96,6 +98,8 @@ pub struct LambdaOptions {
     pub strict_host_keys: bool,
     /// The family of images that machines start with; none: the connector's.
     pub image_family: Option<String>,
+    /// The name of a file system of the account for caches; none: none.
+    pub file_system: Option<String>,
     /// Seconds after which a machine that was ordered shows in a listing for certain; none: the connector's.
     pub settle_s: Option<u64>,
 }

@@ -121,6 +121,7 @@ fn runpod(
     set(&mut config.url, options.url.as_ref());
     set(&mut config.proxy_url, options.proxy_url.as_ref());
     set(&mut config.image, options.image.as_ref());
+    config.network_volume.clone_from(&options.network_volume);
     if is_here(&config.url) {
         config.paces.clear();
     }
@@ -144,6 +145,7 @@ fn lambda(
     let mut config = LambdaConfig::new(options.key.clone(), supply.clone(), id, seed, now);
     set(&mut config.url, options.url.as_ref());
     set(&mut config.image_family, options.image_family.as_ref());
+    config.file_system.clone_from(&options.file_system);
     if is_here(&config.url) {
         config.paces.clear();
     }

@@ -104,6 +104,9 @@ pub struct BootOrder<'a> {
     pub stay: Stay,
     /// How it removes itself where nobody speaks to it; none: it cannot.
     pub removal: Option<&'a SelfRemoval>,
+    /// A directory that outlives the machine (a network volume, a shared file system), for the caches of libraries and
+    /// installers; none: they lie on the machine's disk. Where it cannot be written, the disk is used all the same.
+    pub cache: Option<&'a str>,
 }
 
 /// What kind of machine the script runs on.
@@ -212,6 +215,7 @@ impl AgentSupply {
             ("STAY", stay.to_owned()),
             ("LEASE", self.unstarted_for.as_secs().to_string()),
             ("PROBE", boot.removal.map(|how| how.probe.to_string()).unwrap_or_default()),
+            ("CACHE", boot.cache.unwrap_or_default().to_owned()),
             ("REMOVE", boot.removal.map(|how| how.remove.to_string()).unwrap_or_default()),
         ];
         let env = env.into_iter().filter(|(_, value)| !value.is_empty());
@@ -377,8 +381,15 @@ mod tests {
         assert_eq!(supply.arches(), [Arch::Aarch64]);
         let (order, port) = (order(), supply.port_of(&order()));
         assert!((10_000..30_000).contains(&port));
-        let boot =
-            |arch| BootOrder { order: &order, arch, port, tls: None, stay: Stay::Container, removal: None };
+        let boot = |arch| BootOrder {
+            order: &order,
+            arch,
+            port,
+            tls: None,
+            stay: Stay::Container,
+            removal: None,
+            cache: None,
+        };
         assert!(matches!(supply.bootstrap(&boot(Arch::X86_64)), Err(SupplyError::NoArch(_))));
         let env = supply.bootstrap(&boot(Arch::Aarch64)).unwrap().env;
         let sha256 = &env["TRAINYARD_BOOT_SHA256"];
@@ -393,6 +404,7 @@ mod tests {
         let supply = supply(|config| config.fetch = Some(("https://a.example/x".to_owned(), sha256)));
         let order = order();
         let boot = BootOrder {
+            cache: None,
             order: &order,
             arch: Arch::X86_64,
             port: 1,

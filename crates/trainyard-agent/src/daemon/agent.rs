@@ -87,7 +87,8 @@ impl Agent {
         let rented = options.environment.iter().any(|(name, _)| name == RENTED);
         let mut environment = environment::inherited(&options.environment);
         if rented {
-            environment::add_caches(&mut environment, &layout.cache_dir());
+            let caches = environment::lasting_caches(&options.environment);
+            environment::add_caches(&mut environment, &caches.unwrap_or_else(|| layout.cache_dir()));
         }
         // An agent of before is dead: what it began is not gone on with. What ended under it is still served.
         place::remove(&layout.record())?;

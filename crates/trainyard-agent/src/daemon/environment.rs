@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::process::MARK;
 use crate::system;
@@ -74,6 +74,8 @@ pub(crate) fn inherited(own: &[(OsString, OsString)]) -> BTreeMap<String, String
         .collect()
 }
 
+/// Where the order says that caches are to lie.
+const LASTING_CACHES: &str = "TRAINYARD_BOOT_CACHE";
 /// Caches that libraries and installers keep, by the variable that says where.
 const CACHES: [(&str, &str); 3] =
     [("HF_HOME", "huggingface"), ("UV_CACHE_DIR", "uv"), ("PIP_CACHE_DIR", "pip")];
@@ -90,6 +92,15 @@ pub(crate) fn add_caches(environment: &mut BTreeMap<String, String>, directory: 
             environment.insert(name.to_owned(), path);
         }
     }
+}
+
+/// The directory for caches that outlives this machine, where the order names one that can be written.
+pub(crate) fn lasting_caches(own: &[(OsString, OsString)]) -> Option<PathBuf> {
+    let (_, directory) = own.iter().find(|(name, _)| name == LASTING_CACHES)?;
+    let directory = PathBuf::from(directory);
+    let probe = directory.join(format!(".probe-{}", std::process::id()));
+    let made = std::fs::create_dir_all(&directory).and_then(|()| std::fs::write(&probe, ""));
+    made.and_then(|()| std::fs::remove_file(&probe)).ok().map(|()| directory)
 }
 
 fn is_passed_on(name: &str) -> bool {
@@ -163,6 +174,18 @@ mod tests {
         let mut environment = BTreeMap::from([("HF_HUB_CACHE".to_owned(), "/h".to_owned())]);
         add_caches(&mut environment, Path::new("/r/cache"));
         assert!(!environment.contains_key("HF_HOME"));
+    }
+
+    #[test]
+    fn caches_outlive_the_machine_where_its_order_names_a_place_that_takes_files() {
+        let place = tempfile::tempdir().expect("a directory");
+        let named = |path: PathBuf| vec![(OsString::from(LASTING_CACHES), path.into_os_string())];
+        let below = place.path().join("made/here");
+        assert_eq!(lasting_caches(&named(below.clone())), Some(below));
+        let file = place.path().join("file");
+        std::fs::write(&file, "x").expect("written");
+        assert_eq!(lasting_caches(&named(file.join("below"))), None);
+        assert_eq!(lasting_caches(&[]), None);
     }
 
     #[test]

@@ -141,6 +141,7 @@ impl Reader<'_> {
         self.put("TRAINYARD_RUNPOD_KEY_FILE", &mut runpod.key_file)?;
         self.put("TRAINYARD_RUNPOD_IMAGE", &mut runpod.image)?;
         self.put("TRAINYARD_RUNPOD_COMMUNITY", &mut runpod.community)?;
+        self.put("TRAINYARD_RUNPOD_NETWORK_VOLUME", &mut runpod.network_volume)?;
         self.put("TRAINYARD_LAMBDA_URL", &mut lambda.url)?;
         self.put("TRAINYARD_LAMBDA_SETTLE_S", &mut lambda.settle_s)?;
         self.put("TRAINYARD_LAMBDA_MAX_ATTEMPTS", &mut lambda.max_attempts)?;
@@ -148,6 +149,7 @@ impl Reader<'_> {
         self.put("TRAINYARD_LAMBDA_SSH_PORT", &mut lambda.ssh_port)?;
         self.put("TRAINYARD_LAMBDA_STRICT_HOST_KEYS", &mut lambda.strict_host_keys)?;
         self.put("TRAINYARD_LAMBDA_IMAGE_FAMILY", &mut lambda.image_family)?;
+        self.put("TRAINYARD_LAMBDA_FILE_SYSTEM", &mut lambda.file_system)?;
         self.put("TRAINYARD_VASTAI_URL", &mut vastai.url)?;
         self.put("TRAINYARD_VASTAI_SETTLE_S", &mut vastai.settle_s)?;
         self.put("TRAINYARD_VASTAI_MAX_ATTEMPTS", &mut vastai.max_attempts)?;

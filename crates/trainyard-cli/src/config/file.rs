@@ -149,6 +149,8 @@ pub(crate) struct RunPodSection {
     pub(crate) image: Option<String>,
     /// Whether the hosts of the community are offered too.
     pub(crate) community: Option<bool>,
+    /// The id of a network volume of the account for caches.
+    pub(crate) network_volume: Option<String>,
     /// Seconds after which a machine that was ordered shows in its listings for certain.
     pub(crate) settle_s: Option<u64>,
     /// Attempts of one job that may rent a machine there, at most.
@@ -169,6 +171,8 @@ pub(crate) struct LambdaSection {
     pub(crate) strict_host_keys: Option<bool>,
     /// The family of images that machines start with.
     pub(crate) image_family: Option<String>,
+    /// The name of a file system of the account for caches.
+    pub(crate) file_system: Option<String>,
     /// Seconds after which a machine that was ordered shows in its listings for certain.
     pub(crate) settle_s: Option<u64>,
     /// Attempts of one job that may rent a machine there, at most.

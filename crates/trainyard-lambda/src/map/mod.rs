@@ -28,6 +28,7 @@ pub(crate) struct LaunchOf<'a> {
     pub(crate) choice: &'a Choice,
     pub(crate) ssh_key: &'a str,
     pub(crate) image_family: &'a str,
+    pub(crate) file_system: Option<&'a str>,
     pub(crate) user_data: String,
     pub(crate) now: Timestamp,
 }
@@ -49,6 +50,7 @@ pub(crate) fn launch(of: LaunchOf<'_>) -> Launch {
             tag(LAUNCHED, of.now.timestamp().to_string()),
             tag(OFFER, of.choice.id()),
         ],
+        file_system_names: of.file_system.map(|name| [name.to_owned()]),
     }
 }
 

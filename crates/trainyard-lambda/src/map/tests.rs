@@ -224,6 +224,7 @@ fn a_launch_keeps_the_vendors_rules() {
         choice: &choice,
         ssh_key: "trainyard-abcd1234-0123",
         image_family: "lambda-stack-24-04",
+        file_system: None,
         user_data: "#cloud-config\n".to_owned(),
         now: at(),
     });

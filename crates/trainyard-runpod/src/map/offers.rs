@@ -56,14 +56,20 @@ impl FromStr for OfferId {
 }
 
 /// The offers of one tier that meet the need: one for each type of GPU, or one for each data centre that has it where
-/// regions are asked for. Prices are those of the whole machine, with its disk.
-pub(crate) fn offers_of(list: &GpuList, cloud: CloudTier, need: &Resources) -> Vec<Offer> {
+/// regions are asked for, or the one of `center` where machines can stand in no other. Prices are those of the whole
+/// machine, with its disk.
+pub(crate) fn offers_of(
+    list: &GpuList,
+    cloud: CloudTier,
+    need: &Resources,
+    center: Option<&str>,
+) -> Vec<Offer> {
     if need.spot {
         // Version 2 of the API has no spot machines.
         return Vec::new();
     }
     let offered = list.gpus.iter().filter(|gpu| is_offered(gpu, cloud, need));
-    let all = offered.flat_map(|gpu| places(gpu, cloud, need));
+    let all = offered.flat_map(|gpu| places(gpu, cloud, need, center));
     all.filter(|offer| gpu::meets(need, offer)).take(OFFERS_MAX).collect()
 }
 
@@ -80,12 +86,13 @@ fn is_offered(gpu: &GpuType, cloud: CloudTier, need: &Resources) -> bool {
     named && flag.0 != Some(false) && can_so_many && cuda
 }
 
-fn places(gpu: &GpuType, cloud: CloudTier, need: &Resources) -> Vec<Offer> {
+fn places(gpu: &GpuType, cloud: CloudTier, need: &Resources, only: Option<&str>) -> Vec<Offer> {
     let centers = gpu.data_centers.as_deref().unwrap_or_default();
-    if need.regions.is_empty() {
+    if need.regions.is_empty() && only.is_none() {
         return offer(gpu, cloud, need, None, &gpu.availability.0).into_iter().collect();
     }
     let centers = centers.iter().filter(|center| !center.id.0.is_empty());
+    let centers = centers.filter(|center| only.is_none_or(|only| center.id.0 == only));
     centers.filter_map(|center| offer(gpu, cloud, need, Some(&center.id.0), &center.availability.0)).collect()
 }
 

@@ -111,7 +111,7 @@ fn catalog() -> GpuList {
 }
 
 fn offered(cloud: CloudTier, need: &Resources) -> Vec<(String, String, Stock)> {
-    let offers = offers_of(&catalog(), cloud, need).into_iter();
+    let offers = offers_of(&catalog(), cloud, need, None).into_iter();
     offers.map(|offer| (offer.id, offer.price_per_hour.to_string(), offer.stock)).collect()
 }
 

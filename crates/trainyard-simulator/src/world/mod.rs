@@ -242,6 +242,13 @@ impl World {
         tokio::time::timeout(within, look).await.is_ok()
     }
 
+    /// A text of an order as its machine sees it: what lies at the path where a volume is mounted lies in a directory of this
+    /// computer, which outlives the machine. Machines here have no file system of their own to mount into.
+    pub(crate) fn mounted(&self, vendor: Vendor, volume: &str, path: &str, text: &str) -> String {
+        let directory = self.root().join("volumes").join(vendor.to_string()).join(volume);
+        text.replace(path, &directory.to_string_lossy())
+    }
+
     /// The directory of all machines.
     pub(crate) fn root(&self) -> &Path {
         &self.inner.root

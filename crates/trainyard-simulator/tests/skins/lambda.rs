@@ -191,6 +191,14 @@ async fn the_catalogue_is_a_map_with_what_is_sold_out() {
     assert!(images.as_array().expect("there is one").iter().any(|row| row["family"] == "lambda-stack-24-04"));
     assert_eq!(client.get("/file-systems").await.json["data"], json!([]));
     assert_eq!(client.ask("POST", "/file-systems", Some(json!({}))).await.status, 405);
+    let made = json!({"name": "models", "region": "us-east-1"});
+    let made = client.ask("POST", "/filesystems", Some(made)).await;
+    assert_eq!(made.json["data"]["mount_point"], "/lambda/nfs/models");
+    let all = client.get("/file-systems").await;
+    assert_eq!(all.json["data"][0], made.json["data"]);
+    let path = format!("/filesystems/{}", made.json["data"]["id"].as_str().expect("an id"));
+    assert_eq!(client.ask("DELETE", &path, None).await.status, 200);
+    assert_eq!(client.ask("DELETE", &path, None).await.status, 404);
     assert_eq!(client.get("/firewall-rules").await.json["data"].as_array().expect("there is one").len(), 2);
     is(&client.get("/clusters").await, 404, "global/not-found");
     assert_documented(&world);

@@ -159,7 +159,7 @@ pub(super) fn shown(machine: &Machine, world: &World) -> Value {
         "id": machine.id,
         "status": status,
         "ssh_key_names": [machine.details["ssh_key"]],
-        "file_system_names": [],
+        "file_system_names": machine.details["file_systems"],
         "region": catalogue::region(&machine.offer.region),
         "instance_type": kind,
         "actions": actions(machine, now),

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::answers::{advised, data, invalid, refused};
 use super::boot::{self, Boot};
 use super::cloud_init::CloudInit;
-use super::{LAMBDA, catalogue, keys};
+use super::{LAMBDA, catalogue, file_systems, keys};
 use crate::http::{Request, Response};
 use crate::world::{Environment, Kind, Order, Refused, World};
 
@@ -27,6 +27,7 @@ struct Asked {
     family: String,
     user_data: String,
     tags: Vec<(String, String)>,
+    file_systems: Vec<String>,
 }
 
 /// `POST /instance-operations/launch`.
@@ -52,6 +53,9 @@ pub(super) fn launch(request: &Request, world: &World) -> Response {
     };
     if !catalogue::FAMILIES.contains(&asked.family.as_str()) {
         return missing(format!("Image family '{}' does not exist.", asked.family));
+    }
+    if let Err(refused) = file_systems::check(&asked.file_systems, &asked.region, world) {
+        return refused;
     }
     if let Some(refused) = switched(request) {
         return refused;
@@ -133,7 +137,16 @@ fn read(body: &Value) -> Result<Asked, String> {
         family: body["image"]["family"].as_str().unwrap_or("lambda-stack-22-04").to_owned(),
         user_data,
         tags: tags(&body["tags"]).ok_or_else(|| wrong("tags"))?,
+        file_systems: names(&body["file_system_names"]).ok_or_else(|| wrong("file_system_names"))?,
     })
+}
+
+/// A list of texts, or none.
+fn names(list: &Value) -> Option<Vec<String>> {
+    if list.is_null() {
+        return Some(Vec::new());
+    }
+    list.as_array()?.iter().map(|name| name.as_str().map(str::to_owned)).collect()
 }
 
 /// `^[a-z0-9][0-9a-z-]{0,62}$`
@@ -164,7 +177,8 @@ fn order(asked: Asked, public: String, request: &Request, world: &World) -> Orde
     let drawn = &request.call.drawn;
     let seconds = |name: &str| drawn.own(name).map(|value| value.as_f64().unwrap_or(5.0));
     let on = |name: &str| drawn.own(name).is_some();
-    let mut init = CloudInit::read(&asked.user_data);
+    let user_data = file_systems::mounted(&asked.file_systems, &asked.user_data, world);
+    let mut init = CloudInit::read(&user_data);
     if on("other_host_key") {
         init.host_key = None;
     }
@@ -192,6 +206,7 @@ fn order(asked: Asked, public: String, request: &Request, world: &World) -> Orde
         details: json!({
             "ssh_key": asked.ssh_key,
             "hostname": asked.hostname,
+            "file_systems": asked.file_systems,
             "tags": asked.tags.iter().map(|(key, value)| json!({ "key": key, "value": value })).collect::<Vec<_>>(),
             "unhealthy": on("unhealthy"),
             "no_private_ip": on("no_private_ip"),

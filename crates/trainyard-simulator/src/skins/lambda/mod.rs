@@ -29,6 +29,7 @@ mod answers;
 mod boot;
 mod catalogue;
 mod cloud_init;
+mod file_systems;
 mod instances;
 mod keys;
 mod launch;
@@ -93,7 +94,10 @@ pub(crate) async fn handle(request: Request, world: &World) -> Response {
         (&Method::GET, ["ssh-keys"]) => keys::list(world),
         (&Method::POST, ["ssh-keys"]) => keys::add(&request, world),
         (&Method::DELETE, ["ssh-keys", id]) => keys::delete(world, id),
-        (&Method::GET, ["file-systems" | "firewall-rulesets"]) => answers::data(&json!([])),
+        (&Method::GET, ["file-systems"]) => file_systems::list(world),
+        (&Method::POST, ["filesystems"]) => file_systems::create(&request, world),
+        (&Method::DELETE, ["filesystems", id]) => file_systems::delete(world, id),
+        (&Method::GET, ["firewall-rulesets"]) => answers::data(&json!([])),
         (&Method::GET, ["firewall-rules"]) => answers::data(&catalogue::firewall()),
         // The list has a hyphen, the creation has none.
         (_, ["file-systems"]) => Response::empty(405),

@@ -60,7 +60,7 @@ pub(super) fn data_centers(world: &World) -> Response {
         .into_keys()
         .map(|id| {
             json!({"id": id, "name": id, "region": region(id), "globalNetwork": false,
-                "networkVolumeTypes": [], "compliance": []})
+                "networkVolumeTypes": ["STANDARD"], "compliance": []})
         })
         .collect();
     Response::json(200, &json!({ "dataCenters": all }))

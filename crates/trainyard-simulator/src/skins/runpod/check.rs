@@ -24,6 +24,8 @@ pub(super) enum Rule {
     Versions,
     /// Texts by name.
     TextMap,
+    /// A list of at most one object with these fields.
+    One(&'static [Field]),
     /// An object with these fields.
     Object(&'static [Field]),
 }
@@ -97,6 +99,15 @@ fn look(value: &Value, rule: &Rule, at: &str, errors: &mut Vec<String>) {
             let fine = |map: &Map<String, Value>| map.values().all(Value::is_string);
             expected(value.as_object().is_some_and(fine), "an object of strings")
         }
+        Rule::One(fields) => match value.as_array().map(Vec::as_slice) {
+            Some([]) => None,
+            Some([one]) => {
+                look(one, &Rule::Object(fields), &format!("{at}[0]"), errors);
+                None
+            }
+            Some(_) => Some("length must be <= 1".to_owned()),
+            None => expected(false, "an array"),
+        },
         Rule::Object(fields) => match value.as_object() {
             Some(object) => {
                 object_of(object, fields, at, errors);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::check::{Field, Rule, body, may, must, version};
+use super::volumes::{self, Mounted};
 use super::{answer, pod};
 use crate::http::{Request, Response};
 use crate::vendor::Vendor;
@@ -20,7 +21,8 @@ const GPU: &[Field] = &[
 ];
 const CPU: &[Field] = &[must("id", Rule::Word), must("vcpuCount", Rule::AtLeast(2))];
 const PERSISTENT: &[Field] = &[must("size", Rule::AtLeast(10)), must("path", Rule::Word)];
-const MOUNTS: &[Field] = &[may("persistent", Rule::Object(PERSISTENT))];
+const NETWORK: &[Field] = &[must("volumeId", Rule::Word), must("path", Rule::Word)];
+const MOUNTS: &[Field] = &[may("persistent", Rule::Object(PERSISTENT)), may("network", Rule::One(NETWORK))];
 const POD: &[Field] = &[
     must("name", Rule::Word),
     may("image", Rule::Word),
@@ -68,8 +70,13 @@ pub(super) fn create(request: &Request, world: &World) -> Response {
         // Left out, placement finds nothing, whatever the document says of a default.
         return answer::no_capacity();
     };
-    for offer in candidates(world, &asked, gpu, units) {
-        match world.place(&request.call, order(&asked, &offer, units)) {
+    let volume = match volumes::mounted(&asked, world) {
+        Ok(volume) => volume,
+        Err(refused) => return *refused,
+    };
+    let in_reach = |offer: &Offer| volume.as_ref().is_none_or(|volume| volume.center == offer.region);
+    for offer in candidates(world, &asked, gpu, units).into_iter().filter(in_reach) {
+        match world.place(&request.call, order(&asked, &offer, units, volume.as_ref(), world)) {
             Ok(machine) => return Response::json(201, &pod::shown(&machine, &request.call, world)),
             Err(Refused::UnknownOffer | Refused::NoCapacity) => {}
             Err(Refused::NoCredit | Refused::Quota) => {
@@ -138,7 +145,13 @@ fn candidates(world: &World, asked: &Map<String, Value>, gpu: &Map<String, Value
     all
 }
 
-fn order(asked: &Map<String, Value>, offer: &Offer, units: u32) -> Order {
+fn order(
+    asked: &Map<String, Value>,
+    offer: &Offer,
+    units: u32,
+    volume: Option<&Mounted>,
+    world: &World,
+) -> Order {
     let text = |name: &str| asked.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     let disk =
         asked.get("disk").and_then(Value::as_u64).and_then(|gb| u32::try_from(gb).ok()).unwrap_or(DISK_GB);
@@ -149,6 +162,10 @@ fn order(asked: &Map<String, Value>, offer: &Offer, units: u32) -> Order {
         .into_iter()
         .flatten()
         .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
+        .map(|(name, value)| match volume {
+            Some(volume) => (name, world.mounted(Vendor::Runpod, &volume.id, &volume.path, &value)),
+            None => (name, value),
+        })
         .collect();
     let mut details = Value::Object(asked.clone());
     details["disk"] = json!(disk);

@@ -3,7 +3,7 @@
 //! Promises the wire as RunPod's API reference and live recordings show it: strict bodies and lenient queries, problem
 //! JSON, a capacity refusal that only its text tells, a pod that is `RUNNING` before its image is there and after its
 //! program has ended, logs as an endless event stream, pages that hold fewer than asked for. Left out are the parts of
-//! RunPod that no pod of ours needs: serverless, clusters, templates, volumes (their lists are empty).
+//! RunPod that no pod of ours needs: serverless, clusters, templates (their lists are empty).
 //!
 //! Its own switches ([`Fault::Own`](crate::faults::Fault::Own)), each at the operation that it concerns:
 //!
@@ -33,6 +33,7 @@ mod gate;
 mod logs;
 mod pod;
 mod pods;
+mod volumes;
 
 use crate::http::{Request, Response};
 use crate::world::{Access, World};
@@ -100,7 +101,7 @@ async fn route(request: &Request, access: &Access, world: &World) -> Response {
         ("GET", ["v2", "billing", "pods"]) => billing::pods(request, world),
         (_, ["v2", "registries", ..]) => account::registries(request, &parts[2..], world),
         (_, ["v2", "account", "ssh-keys"]) => account::ssh_keys(request, world),
-        ("GET", ["v2", "network-volumes"]) => answer::empty_list("networkVolumes"),
+        (_, ["v2", "network-volumes", ..]) => volumes::handle(request, &parts[2..], world),
         ("GET", ["v2", "templates"]) => answer::empty_list("templates"),
         (_, ["v2", "pods"]) => answer::wrong_method("GET, POST"),
         (_, ["v2", "pods", _]) => answer::wrong_method("DELETE, GET, PATCH"),
