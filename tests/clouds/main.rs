@@ -10,6 +10,7 @@ mod lease;
 mod many;
 mod mistakes;
 mod money;
+mod offers;
 mod recovery;
 mod restart;
 mod sweep;

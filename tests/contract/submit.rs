@@ -50,7 +50,7 @@ fn submit_refuses_what_it_cannot_do() {
     submit("job_1", &json!({"provider": 7})).error(400, "invalid_body");
     let error = submit("job_1", &json!({"provider": "local", "gpu": "H100"})).error(400, "invalid_body");
     assert!(error["detail"].as_str().is_some_and(|text| text.contains("gpu")), "{error}");
-    submit("job_1", &json!({"provider": "local", "machine": "m"})).error(400, "not_yet_available");
+    submit("job_1", &json!({"provider": "local", "machine": "m"})).error(400, "unknown_machine");
     assert_eq!(yard.status("job_1")["state"], "created", "what was refused changed nothing");
     assert_eq!(list(&yard.get("job_1", "").ok(200)["attempts"]).len(), 0);
     assert_eq!(submit("job_1", &json!({"provider": "auto"})).ok(200)["provider"], "local");

@@ -188,6 +188,8 @@ pub struct Capabilities {
     pub costs: bool,
     /// There are offers to choose from; an order names one.
     pub offers: bool,
+    /// There are spot machines: [`Connector::offers`] tells them, and only them, where `spot` is asked for.
+    pub spot: bool,
     /// [`Connector::machine_log`] has something to tell.
     pub machine_log: bool,
     /// [`Connector::bill`] has something to tell.

@@ -72,9 +72,9 @@ impl Default for Offers {
     }
 }
 
-/// Everything that a provider has.
+/// Everything that a provider has on demand.
 pub(crate) fn everything() -> Resources {
-    Resources { gpu_count: 0, spot: true, disk_gb: 1, ..Resources::default() }
+    Resources { gpu_count: 0, disk_gb: 1, ..Resources::default() }
 }
 
 /// What decides which offers a vendor shows; prices are looked at here.

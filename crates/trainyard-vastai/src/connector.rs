@@ -355,6 +355,7 @@ fn info(config: &VastAIConfig) -> ConnectorInfo {
         capabilities: Capabilities {
             costs: true,
             offers: true,
+            spot: true,
             machine_log: true,
             bill: true,
             // GPUs from the first run of the container on; the disk alone before.

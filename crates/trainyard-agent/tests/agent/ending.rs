@@ -195,8 +195,7 @@ async fn told(rig: &Rig) -> String {
     let manifest = client.manifest(Duration::from_secs(20)).await.unwrap();
     let (log, model) = (client.log(0, 1000).await.unwrap(), client.file("model", 0, 100).await.unwrap());
     let checkpoints = client.checkpoints().await.unwrap();
-    let held =
-        client.hold_checkpoint(&checkpoints[0].path, Duration::from_secs(20)).await.unwrap().expect("held");
+    let held = client.hold_checkpoint(&checkpoints[0].path, Duration::from_secs(20)).await.unwrap().unwrap();
     let state = client.checkpoint_file(&held.path, "state", 0, 100).await.unwrap();
     let job = client.job().await.unwrap();
     format!(

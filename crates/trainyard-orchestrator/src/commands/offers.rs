@@ -19,20 +19,23 @@ impl Orchestrator {
         let rents =
             core.providers.iter().filter(|(_, provider)| provider.connector.info().capabilities.offers);
         let known = join_all(rents.map(|(name, provider)| {
-            let need = &need;
-            async move { (name, recent(core, provider, need).await) }
+            let needs = kinds(provider, filter.spot).map(|spot| Resources { spot, ..need.clone() });
+            async move {
+                let known = needs.map(|need| async move { (recent(core, provider, &need).await, need) });
+                (name, join_all(known).await)
+            }
         }));
         let (mut offers, mut providers) = (Vec::new(), Vec::new());
         for (name, known) in known.await {
-            let all = known.reading.iter().flat_map(|reading| reading.offers.iter());
-            let meets = |offer: &&Offer| {
-                gpu::meets(&need, offer) && filter.spot.is_none_or(|spot| offer.spot == spot)
-            };
-            offers.extend(all.filter(meets).map(|offer| offer_view(name, offer)));
+            for (known, need) in &known {
+                let all = known.reading.iter().flat_map(|reading| reading.offers.iter());
+                let meets = |offer: &&Offer| offer.spot == need.spot && gpu::meets(need, offer);
+                offers.extend(all.filter(meets).map(|offer| offer_view(name, offer)));
+            }
             providers.push(OffersOf {
                 provider: name.to_string(),
-                as_of: known.reading.as_ref().map(|reading| reading.as_of),
-                error: known.error.map(|reason| reason.message),
+                as_of: known.iter().filter_map(|(known, _)| Some(known.reading.as_ref()?.as_of)).min(),
+                error: known.into_iter().find_map(|(known, _)| Some(known.error?.message)),
             });
         }
         offers.sort_by(|a, b| {
@@ -53,6 +56,12 @@ impl Orchestrator {
             core.providers.iter().map(|(name, provider)| estimate(core, name, provider, spec, training_s));
         Ok(join_all(each).await)
     }
+}
+
+/// On demand, spot, or both: what a filter asks for and the provider has.
+fn kinds(provider: &Provider, spot: Option<bool>) -> impl Iterator<Item = bool> {
+    let has = provider.connector.info().capabilities.spot;
+    [false, true].into_iter().filter(move |kind| spot.is_none_or(|spot| spot == *kind) && (has || !kind))
 }
 
 /// A filter as a need.

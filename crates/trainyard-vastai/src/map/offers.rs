@@ -34,7 +34,7 @@ pub(crate) fn search_body(need: &Resources, names: &[String], rules: &MarketRule
         "rented": {"eq": false},
         "external": {"eq": false},
         "gpu_arch": {"eq": "nvidia"},
-        "num_gpus": {"eq": need.gpu_count},
+        "num_gpus": if need.gpu_count == 0 { json!({"gte": 1}) } else { json!({"eq": need.gpu_count}) },
         "disk_space": {"gte": disk},
         "direct_port_count": {"gte": 1},
         "reliability": {"gte": rules.reliability_min},
