@@ -34,6 +34,7 @@ pub(super) async fn replace(
         draft.phase(Phase::Recovering);
         at = draft.commit(core).await?;
     }
+    at = note_billing(core, at, rental.attempt).await?;
     let Some(removed) = remove(core, &at.job, rental).await? else {
         note_unneeded(core, at.draft(core.clock.now()), rental.attempt).await?;
         return Ok(Some(core.policy.look_every));
@@ -239,6 +240,27 @@ pub(super) async fn give_back(
         forget_kept(core, &stored).await;
     }
     Ok(None)
+}
+
+/// Notes what only this process knows of how a machine was billed, before its removal is asked for: after a crash between
+/// the two there is nothing left to see of it.
+async fn note_billing(
+    core: &Arc<Core>,
+    at: StoredJobLite,
+    attempt: AttemptNumber,
+) -> Result<StoredJobLite, Error> {
+    let entry = core.machine_of(&at.job, attempt).await?;
+    let Some(entry) = entry.filter(|entry| entry.release_asked_at.is_none()) else { return Ok(at) };
+    let mut draft = at.draft(core.clock.now());
+    let noted = money::at_release(core, &draft.job, attempt, entry.clone(), draft.now);
+    if noted == entry {
+        return Ok(at);
+    }
+    if let Some(from) = noted.billed_from {
+        draft.job.set_billed_from(attempt, from);
+    }
+    draft.machine(noted);
+    draft.commit(core).await
 }
 
 /// Its removal could not be asked for: from the first time on it costs against our will.
