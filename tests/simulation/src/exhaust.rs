@@ -136,6 +136,7 @@ fn with_checkpoints(boot: u64, plain: &Story) -> Vec<Story> {
     };
     vec![
         story("machine taken away after a checkpoint", Fate { gone_after: Some(lost_at), ..boots }),
+        story("agent started anew after a checkpoint", Fate { restarts_after: Some(lost_at), ..boots }),
         story("agent lost after a checkpoint", Fate { mute_after: Some(lost_at), ..boots }),
         Story {
             code: 1,

@@ -1,5 +1,6 @@
 //! Every crash point of every story at every provider. By default a share of them, another one in each run of the
-//! hour; `TRAINYARD_SIMULATION_POINTS=all` meets every one.
+//! hour; `TRAINYARD_SIMULATION_POINTS=all` meets every one. `TRAINYARD_SIMULATION_STORY=WORD` keeps to the stories whose
+//! name contains that word.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,8 +16,9 @@ const SHARE: u64 = 20;
 #[test]
 fn whenever_a_process_ends_the_next_one_brings_everything_to_rest() {
     #[expect(clippy::disallowed_methods, reason = "a test's own configuration")]
-    let (all, hour) = (
+    let (all, word, hour) = (
         std::env::var("TRAINYARD_SIMULATION_POINTS").is_ok_and(|text| text == "all"),
+        std::env::var("TRAINYARD_SIMULATION_STORY").unwrap_or_default(),
         SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |passed| passed.as_secs() / 3600),
     );
     let share = if all { (0, 1) } else { (hour % SHARE, SHARE) };
@@ -24,6 +26,7 @@ fn whenever_a_process_ends_the_next_one_brings_everything_to_rest() {
     let work: Vec<_> = providers
         .iter()
         .flat_map(|provider| stories(provider).into_iter().map(move |story| (*provider, story)))
+        .filter(|(_, story)| story.name.contains(&word))
         .collect();
     let (next, found) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let (points, met, sum) = (Mutex::new(0), Mutex::new(0), Mutex::new(Verdict::default()));

@@ -25,7 +25,7 @@ pub(super) struct Agent {
     process: Arc<Process>,
     order: OrderName,
     id: ProviderJobId,
-    /// The boot that answered first.
+    /// The boot that answered last.
     boot: Mutex<Option<u32>>,
     /// The attempt that calls are meant for.
     serves: Option<(JobId, AttemptNumber)>,
@@ -82,10 +82,14 @@ impl Agent {
             if !machine.answers(now) {
                 return Err(silent());
             }
-            let known = *locked(&self.boot).get_or_insert(machine.boot);
+            let mut boot = locked(&self.boot);
+            let known = *boot.get_or_insert(machine.boot);
             if known != machine.boot {
+                // The next question is put to the boot that answers then.
+                *boot = None;
                 return Err(ConnectorError::refused(ErrorKind::Restarted, "the agent was restarted"));
             }
+            drop(boot);
             work(&self.world, machine)
         })
     }

@@ -44,6 +44,8 @@ pub struct Fate {
     pub gone_after: Option<Duration>,
     /// Its agent dies.
     pub mute_after: Option<Duration>,
+    /// Its agent starts anew.
+    pub restarts_after: Option<Duration>,
     /// It never comes up.
     pub never_up: bool,
 }
@@ -121,13 +123,24 @@ impl Machine {
         self.past.iter().chain(&self.run)
     }
 
+    /// Its agent starts anew: a training that had ended by then is served as before, one that had not is lost.
+    fn restart(&mut self, at: Instant, time: TrueTime) {
+        let at = self.end().map_or(at, |end| end.min(at));
+        self.boot += 1;
+        let Some(run) = &mut self.run else { return };
+        run.advance(at, time);
+        run.held = None;
+        if run.exit.is_none() {
+            self.lost_its_run = self.lost_its_run.or(Some(at));
+            self.past.extend(self.run.take());
+        }
+    }
+
     /// What has happened on it by now.
     pub(crate) fn advance(&mut self, now: Instant, time: TrueTime) {
-        if self.agent_restarts.is_some_and(|at| at <= now) {
-            self.lost_its_run = self.lost_its_run.or(self.agent_restarts);
+        if let Some(at) = self.agent_restarts.filter(|at| *at <= now) {
             self.agent_restarts = None;
-            self.boot += 1;
-            self.past.extend(self.run.take());
+            self.restart(at, time);
         }
         let until = self.gone.map_or(now, |gone| gone.min(now));
         let until = self.agent_dies.map_or(until, |dies| dies.min(until));

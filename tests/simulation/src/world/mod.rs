@@ -208,6 +208,7 @@ impl State {
         if let (Some(fate), Some(machine)) = (self.fates.pop(), self.machines.last_mut()) {
             machine.gone = fate.gone_after.map(|after| now + after).or(machine.gone);
             machine.agent_dies = fate.mute_after.map(|after| now + after).or(machine.agent_dies);
+            machine.agent_restarts = fate.restarts_after.map(|after| now + after).or(machine.agent_restarts);
             machine.up_from = fate.boots_in.map(|after| now + after).or(machine.up_from);
             machine.up_from = machine.up_from.filter(|_| !fate.never_up);
         }
