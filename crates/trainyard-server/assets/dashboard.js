@@ -59,6 +59,7 @@ function machine(told) {
     running.push({ cell: cost, from: amount(told.cost), price: amount(told.price_per_hour), at: performance.now() });
   }
   let state = told.may_be_billed ? (told.release_asked_at ? "being given back" : "rented") : "gone";
+  if (told.may_be_billed && told.warm_until) state = `warm until ${when(told.warm_until)}`;
   if (told.bill && told.bill.settled) state += ", billed";
   if (told.alarm) state = `ALARM: ${told.alarm.code.replace("_", " ")} since ${when(told.alarm.since)}`;
   const price = told.price_per_hour ? dollars(amount(told.price_per_hour)) : "–";

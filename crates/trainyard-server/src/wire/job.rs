@@ -49,10 +49,20 @@ pub(crate) struct JobAnswer {
     seq: u64,
 }
 
+/// Digits after the point of an amount that is shown: a millionth of a dollar. Sums are kept exact.
+const SHOWN_DIGITS: u32 = 6;
+
+/// An amount as it is shown.
+pub(crate) fn shown(money: Money) -> String {
+    // As it was written where nothing has to be rounded: `2.50`.
+    let exact = money.decimal().scale() <= SHOWN_DIGITS;
+    if exact { money.to_string() } else { money.rounded(SHOWN_DIGITS).to_string() }
+}
+
 /// An amount of money.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct CostWire {
-    /// A decimal string.
+    /// A decimal string, to the millionth.
     #[schema(example = "2.50")]
     amount: String,
     currency: &'static str,
@@ -60,7 +70,7 @@ pub(crate) struct CostWire {
 
 impl From<Money> for CostWire {
     fn from(money: Money) -> Self {
-        CostWire { amount: money.to_string(), currency: "USD" }
+        CostWire { amount: shown(money), currency: "USD" }
     }
 }
 

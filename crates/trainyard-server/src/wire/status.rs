@@ -69,7 +69,7 @@ impl StatusAnswer {
             attempt: view.job.attempt().map(|attempt| attempt.number.get()),
             exit_code: status.exit_code,
             completed_at: status.completed_at.map(Time),
-            cost_usd: view.cost.to_string(),
+            cost_usd: super::job::shown(view.cost),
             seq: view.seq.0,
         }
     }
