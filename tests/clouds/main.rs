@@ -13,6 +13,7 @@ mod money;
 mod offers;
 mod recovery;
 mod restart;
+mod resumes;
 mod sweep;
 mod told;
 mod volumes;

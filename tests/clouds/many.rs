@@ -40,7 +40,7 @@ fn thirty_jobs_at_once_are_independent_and_right_at_the_end() {
         assert!(yard.log(&id).contains(&format!("I am {n}\n")), "job {n}");
         yard.await_gone(&id);
     }
-    yard.world().assert_empty();
+    yard.assert_empty();
     assert_eq!(yard.world().machines().len(), 23, "one machine for each job of the clouds");
 }
 

@@ -58,11 +58,11 @@ fn three_machines_are_destroyed_on_three_clouds_and_the_adapter_is_the_same() {
     resumed(&yard, &lost_at);
     repeated(&yard);
     yard.await_gone("torn");
-    yard.world().assert_empty();
+    yard.assert_empty();
 }
 
 /// Waits until a checkpoint of at least that step is stored here, and gives its step.
-fn await_home(yard: &Yard, id: &str, least: u64) -> u64 {
+pub(crate) fn await_home(yard: &Yard, id: &str, least: u64) -> u64 {
     let root = yard.server.data().join("checkpoints");
     until(SOON, "a checkpoint to be home", || newest_step(&root, id).filter(|step| *step >= least))
 }

@@ -101,7 +101,7 @@ fn what_ended_under_an_agent_that_crashed_comes_home() {
         let ran = std::fs::read_to_string(yard.server.directory().join("j-ran")).expect("it ran");
         assert_eq!(ran, "once\n", "trained once");
         yard.await_gone("j");
-        yard.world().assert_empty();
+        yard.assert_empty();
     }
 }
 
@@ -125,7 +125,7 @@ fn a_failure_is_told_by_the_agent_after_the_one_that_crashed() {
     let job = yard.get("j", "").ok(200);
     assert_eq!((list(&job["attempts"]).len(), machine.vendor), (1, Vendor::Vastai), "{job}");
     yard.await_gone("j");
-    yard.world().assert_empty();
+    yard.assert_empty();
 }
 
 #[test]
@@ -156,5 +156,5 @@ fn a_warm_machine_whose_agent_crashed_stays_warm_and_takes_the_next_job() {
     yard.await_state("next", "completed");
     assert_eq!(yard.world().machines_of(Vendor::Runpod).len(), 1, "one machine on the invoice");
     yard.await_gone("next");
-    yard.world().assert_empty();
+    yard.assert_empty();
 }

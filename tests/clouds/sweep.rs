@@ -14,7 +14,7 @@ use crate::yard::{JOBS, VENDORS, Yard, list, sh};
 const GONE_WITHIN: Duration = Duration::from_secs(3 + 60);
 
 /// Rents a machine by hand, under that name.
-fn by_hand(world: &World, vendor: Vendor, name: &str) -> Machine {
+pub(crate) fn by_hand(world: &World, vendor: Vendor, name: &str) -> Machine {
     let offer = world.offers(vendor).into_iter().find(|offer| offer.left > 0).expect("an offer");
     let order = Order {
         vendor,
@@ -36,7 +36,7 @@ fn by_hand(world: &World, vendor: Vendor, name: &str) -> Machine {
     world.place(&Call::plain(vendor, "create"), order).expect("a machine")
 }
 
-fn installation(yard: &Yard) -> String {
+pub(crate) fn installation(yard: &Yard) -> String {
     yard.http.get("/api/training/resources").ok(200)["installation"].as_str().expect("its id").to_owned()
 }
 
@@ -90,7 +90,7 @@ fn fifty_submits_of_one_job_at_once_make_one_machine() {
     yard.await_state("job", "completed");
     yard.await_gone("job");
     assert_eq!(yard.world().machines().len(), 1, "one machine on the invoice");
-    yard.world().assert_empty();
+    yard.assert_empty();
 }
 
 #[test]
@@ -141,5 +141,5 @@ fn three_runs_go_on_and_come_home_after_the_database_was_deleted_in_the_middle()
         yard.await_gone(provider);
     }
     assert_eq!(yard.world().machines().len(), 3, "nothing was rented twice");
-    yard.world().assert_empty();
+    yard.assert_empty();
 }

@@ -50,7 +50,7 @@ fn a_corrected_job_trains_within_seconds_on_the_machine_of_the_one_that_failed()
         });
         let served: Vec<&Value> = list(&gone["attempts"]).iter().map(|attempt| &attempt["job_id"]).collect();
         assert_eq!(served, ["wrong", "right"], "{gone}");
-        yard.world().assert_empty();
+        yard.assert_empty();
         shared_cost(&yard, &gone);
     }
 }
@@ -104,7 +104,7 @@ fn a_machine_that_nobody_takes_goes_when_its_time_is_over() {
         yard.await_gone("only");
         assert!(ended.elapsed() >= Duration::from_secs(4), "{provider}: it was kept");
         assert_eq!(yard.world().machines_of(vendor).len(), 1);
-        yard.world().assert_empty();
+        yard.assert_empty();
         yard.create("late", &sh("true"));
         submit_to(&yard, "late", &machine(&yard)["order"]).error(400, "machine_not_warm");
     }
@@ -131,7 +131,7 @@ fn of_many_that_ask_for_a_warm_machine_one_gets_it() {
     let is_gone = || machine(&yard)["gone_at"].is_string().then_some(());
     until(SOON, "the machine to be proven gone", is_gone);
     assert_eq!(yard.world().machines().len(), 1, "nothing else was rented");
-    yard.world().assert_empty();
+    yard.assert_empty();
 }
 
 #[test]
@@ -155,5 +155,5 @@ fn a_job_that_does_not_fit_a_warm_machine_is_told_so() {
     assert!(machine(&yard)["warm_until"].is_string(), "nobody got it");
     yard.http.poke(&format!("/api/training/resources/{}/release", order.as_str().expect("a name"))).ok(202);
     until(SOON, "the machine to be proven gone", || machine(&yard)["gone_at"].is_string().then_some(()));
-    yard.world().assert_empty();
+    yard.assert_empty();
 }

@@ -85,7 +85,7 @@ fn paid(yard: &Yard, vendor: Vendor) {
     assert_eq!(machines.len(), 1);
     let (machine, now) = (&machines[0], yard.world().now());
     assert!(!machine.is_alive());
-    yard.world().assert_empty();
+    yard.assert_empty();
     let invoice = machine.invoice(now);
     // Traffic, which Vast.ai bills by the byte, is in the vendor's books and not in what time costs.
     let bill: f64 = invoice.gpu.plus(invoice.disk).to_string().parse().expect("an amount");

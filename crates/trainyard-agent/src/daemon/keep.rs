@@ -101,6 +101,35 @@ mod tests {
     use super::*;
 
     #[test]
+    fn one_that_was_handed_over_is_placed_whole_and_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let (inputs, checkpoints) = (dir.path().join("inputs"), dir.path().join("checkpoints"));
+        fs::create_dir_all(&inputs).unwrap();
+        fs::create_dir_all(&checkpoints).unwrap();
+        for name in ["a", "b"] {
+            fs::write(inputs.join(name), name).unwrap();
+        }
+        let files = [("a", "model"), ("b", "sub/state"), ("a", "sub/same")];
+        let files = files.map(|(from, to)| (inputs.join(from), PathBuf::from(to)));
+        let name = Path::new("run/checkpoint-5");
+        let missing = [&files[..], &[(inputs.join("gone"), PathBuf::from("last"))]].concat();
+        assert!(place(&checkpoints, name, &missing).is_err());
+        assert!(!checkpoints.join(name).exists(), "half a checkpoint is none");
+        place(&checkpoints, name, &files).unwrap();
+        let at = checkpoints.join(name);
+        assert_eq!(fs::read_to_string(at.join("sub/state")).unwrap(), "b");
+        // What a training does with its files does not reach what is known by its digest.
+        fs::write(at.join("model"), "changed").unwrap();
+        assert_eq!(fs::read_to_string(inputs.join("a")).unwrap(), "a");
+        assert_eq!(fs::read_to_string(at.join("sub/same")).unwrap(), "a");
+        place(&checkpoints, name, &files).unwrap();
+        assert_eq!(fs::read_to_string(at.join("model")).unwrap(), "changed", "one that is there stays");
+        let left: Vec<_> =
+            fs::read_dir(&checkpoints).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["run"]);
+    }
+
+    #[test]
     fn the_newest_are_saved_and_found_again() {
         let dir = tempfile::tempdir().unwrap();
         let (output, saved, checkpoints) =

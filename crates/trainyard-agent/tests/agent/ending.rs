@@ -203,6 +203,12 @@ async fn told(rig: &Rig) -> String {
     )
 }
 
+/// Another boot of the agent, that answers: connections to the one before break.
+async fn started_anew(rig: &mut Rig) {
+    rig.restart();
+    until("it answers", async || rig.client().state().await.is_ok()).await;
+}
+
 async fn an_end_outlives_its_agent() {
     let mut rig = Rig::new();
     let script = format!(
@@ -215,12 +221,12 @@ async fn an_end_outlives_its_agent() {
     assert_eq!(rig.exit().await.code, 0);
     let before = told(&rig).await;
     assert!(before.contains("line") && before.contains("model"), "{before}");
-    rig.restart();
+    started_anew(&mut rig).await;
     assert_eq!(told(&rig).await, before);
     // A crash between the end and its digests: they are made again.
     rig.kill();
     std::fs::remove_file(rig.root().join("manifest.json")).unwrap();
-    rig.restart();
+    started_anew(&mut rig).await;
     assert_eq!(told(&rig).await, before);
     let state = rig.client().start(&shell(&script)).await.unwrap();
     assert!(matches!(state.training, TrainingState::Exited { .. }), "it was started before: {state:?}");
@@ -231,7 +237,7 @@ async fn an_end_is_forgotten_once_another_attempt_began() {
     let mut rig = Rig::new();
     rig.run("echo model > $TRAINYARD_OUTPUT_DIR/model").await;
     rig.exit().await;
-    rig.restart();
+    started_anew(&mut rig).await;
     let mut next = shell("sleep 60");
     next.attempt = AttemptNumber::FIRST.next();
     rig.client().start(&next).await.unwrap();
@@ -239,7 +245,7 @@ async fn an_end_is_forgotten_once_another_attempt_began() {
         matches!(rig.client().state().await.unwrap().training, TrainingState::Running { .. })
     })
     .await;
-    rig.restart();
+    started_anew(&mut rig).await;
     let state = rig.client().state().await.unwrap();
     assert_eq!((state.training, state.attempt, state.last_event), (TrainingState::Idle, None, 0));
 }

@@ -9,6 +9,7 @@ mod alone;
 mod bench;
 mod beside;
 mod boot;
+mod checkpoints;
 mod ending;
 mod inputs;
 mod lease;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         packages::TESTS,
         beside::TESTS,
         boot::TESTS,
+        checkpoints::TESTS,
         running::TESTS,
         ending::TESTS,
         lease::TESTS,

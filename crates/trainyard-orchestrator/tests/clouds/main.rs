@@ -11,6 +11,7 @@ mod clock;
 mod cloud;
 mod keys;
 mod ordering;
+mod retention;
 mod rig;
 mod sweeping;
 mod trouble;

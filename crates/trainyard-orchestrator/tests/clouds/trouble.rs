@@ -1,10 +1,11 @@
 //! Answers that are lost, machines that break or vanish, providers in trouble.
 
 use trainyard_connector::{ErrorKind, MachinePhase};
-use trainyard_domain::{Phase, StateName};
+use trainyard_domain::{Job, Phase, StateName};
+use trainyard_orchestrator::Policy;
 
 use crate::cloud::{Cloud, Order};
-use crate::rig::{ends, rig};
+use crate::rig::{ends, quick, rig, rig_with};
 
 fn cloud() -> Cloud {
     Cloud::new("runpod", &[("cheap", "1.00"), ("dear", "2.00")])
@@ -121,4 +122,24 @@ async fn a_removal_that_does_not_come_true_is_asked_for_again() {
     assert!(rig.job(&id).await.may_hold_machine(), "it is on the ledger until it is proven gone");
     cloud.world().immortal = false;
     rig.rests(&id, StateName::Completed).await;
+}
+
+#[tokio::test]
+async fn a_provider_may_allow_fewer_attempts_than_a_job() {
+    let cloud = cloud();
+    cloud.world().exit = None;
+    let attempts_max = [("runpod".parse().unwrap(), 2)].into();
+    let rig = rig_with(&[&cloud], Policy { attempts_max, ..quick() }).await;
+    let id = rig.create("job", |spec| spec.retry.max_attempts = 5).await;
+    assert_eq!(rig.submit(&id, "runpod").await, "ran");
+    for attempt in 1..=2 {
+        let trains = |job: &Job| {
+            job.attempts().len() == attempt && job.attempt().is_some_and(|at| at.started_at.is_some())
+        };
+        rig.until(&id, "the attempt trains", trains).await;
+        cloud.world().machines.clear();
+    }
+    let job = rig.rests(&id, StateName::Failed).await;
+    assert_eq!(ends(&job), ["machine_lost", "machine_lost"]);
+    assert_eq!(job.body().reason.as_ref().map(|reason| reason.code.as_str()), Some("machine_lost"));
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, clippy::print_stdout, reason = "test code; the helpers of tests too")]
 
 mod artifacts;
+mod checkpoints;
 mod corruption;
 mod directory;
 mod inputs;
