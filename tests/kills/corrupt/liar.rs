@@ -40,33 +40,36 @@ pub(super) struct Story {
 #[derive(Debug, Clone)]
 pub(super) struct Liars {
     shared: Arc<Mutex<Shared>>,
-    /// Where artifacts are shown: nothing of a job may be there before its last lie was told.
-    artifacts: PathBuf,
+    /// Where what was brought home is shown: nothing of a job may be there before its last lie was told.
+    pub(super) shown: PathBuf,
 }
 
 #[derive(Debug)]
-struct Shared {
-    dice: Dice,
+pub(super) struct Shared {
+    pub(super) dice: Dice,
     stories: BTreeMap<JobId, Story>,
-    started: BTreeMap<String, (JobId, AttemptNumber, Timestamp)>,
-    tally: Tally,
-    /// Artifacts that were shown too early.
-    early: Vec<JobId>,
+    /// Of those that train on, and what is to be copied meanwhile.
+    pub(super) copies: BTreeMap<JobId, Story>,
+    pub(super) started: BTreeMap<String, (JobId, AttemptNumber, Timestamp)>,
+    pub(super) tally: Tally,
+    /// What was shown too early.
+    pub(super) early: Vec<JobId>,
 }
 
 impl Liars {
     /// Serves them; needs a runtime.
-    pub(super) async fn serve(artifacts: PathBuf, dice: Dice) -> (Liars, SocketAddr) {
+    pub(super) async fn serve(shown: PathBuf, dice: Dice) -> (Liars, SocketAddr) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let shared = Shared {
             dice,
             stories: BTreeMap::new(),
+            copies: BTreeMap::new(),
             started: BTreeMap::new(),
             tally: Tally::default(),
             early: Vec::new(),
         };
-        let liars = Liars { shared: Arc::new(Mutex::new(shared)), artifacts };
+        let liars = Liars { shared: Arc::new(Mutex::new(shared)), shown };
         let all = liars.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -90,7 +93,7 @@ impl Liars {
         (shared.tally.total(), shared.tally.tell(), shared.early.clone())
     }
 
-    fn shared(&self) -> MutexGuard<'_, Shared> {
+    pub(super) fn shared(&self) -> MutexGuard<'_, Shared> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -151,7 +154,12 @@ impl Liars {
             "v1/log" => Wire::of("application/octet-stream", Vec::new()),
             "v1/manifest" => self.manifest(order),
             "v1/file" => self.part(order, &parameter("path"), number("offset"), number("limit")),
-            "v1/checkpoints" => told(&json!([])),
+            "v1/stop" => self.stop(order),
+            "v1/checkpoints" => self.checkpoints(order),
+            "v1/checkpoints/hold" => self.held(order),
+            "v1/checkpoints/file" => {
+                self.copied(order, &parameter("file"), number("offset"), number("limit"))
+            }
             "v1/job" => told(&Value::Null),
             _ => told(&json!({})),
         }
@@ -159,13 +167,14 @@ impl Liars {
 
     fn state(&self, order: &str) -> WorkloadState {
         let started = self.shared().started.get(order).cloned();
-        let training = started.as_ref().map_or(TrainingState::Idle, |(_, _, at)| TrainingState::Exited {
-            started_at: Some(*at),
-            exit: Exit::with_code(0, *at),
+        let trains = self.trains(order);
+        let training = started.as_ref().map_or(TrainingState::Idle, |(_, _, at)| match trains {
+            true => TrainingState::Running { since: *at, paused: false },
+            false => TrainingState::Exited { started_at: Some(*at), exit: Exit::with_code(0, *at) },
         });
         WorkloadState {
             boot_id: order.to_owned(),
-            last_event: if started.is_some() { 2 } else { 0 },
+            last_event: if started.is_some() && !trains { 2 } else { 0 },
             attempt: started.map(|(job, attempt, _)| (job, attempt)),
             training,
             log_bytes: 0,
@@ -174,6 +183,9 @@ impl Liars {
     }
 
     async fn events(&self, order: &str, after: u64) -> Wire {
+        if self.trains(order) {
+            return self.events_of_running(order, after).await;
+        }
         let started = self.shared().started.get(order).cloned();
         let Some((_, _, at)) = started.filter(|_| after < 2) else {
             // waits: as an agent's long poll does, where there is nothing new
@@ -188,7 +200,7 @@ impl Liars {
 
     fn manifest(&self, order: &str) -> Wire {
         let mut shared = self.shared();
-        let Shared { dice, stories, started, tally, early } = &mut *shared;
+        let Shared { dice, stories, started, tally, early, .. } = &mut *shared;
         let Some((job, attempt, _)) = started.get(order) else { return told(&Value::Null) };
         let story = stories.get_mut(job).expect("a story");
         let file = |(path, bytes): &(String, Vec<u8>)| ManifestFile {
@@ -202,7 +214,7 @@ impl Liars {
             return wire;
         }
         story.manifests -= 1;
-        early.extend(self.artifacts.join(job.as_str()).exists().then(|| job.clone()));
+        early.extend(self.shown.join(job.as_str()).exists().then(|| job.clone()));
         let (kind, wire) = kinds::of_manifest(dice, wire);
         tally.count(kind);
         wire
@@ -210,7 +222,7 @@ impl Liars {
 
     fn part(&self, order: &str, path: &str, offset: usize, limit: usize) -> Wire {
         let mut shared = self.shared();
-        let Shared { dice, stories, started, tally, early } = &mut *shared;
+        let Shared { dice, stories, started, tally, early, .. } = &mut *shared;
         let story = started.get(order).and_then(|(job, _, _)| Some((job, stories.get_mut(job)?)));
         let (job, story) = story.expect("a story");
         let Some(at) = story.files.iter().position(|(known, _)| known == path) else {
@@ -224,7 +236,7 @@ impl Liars {
             return wire;
         }
         story.parts -= 1;
-        early.extend(self.artifacts.join(job.as_str()).exists().then(|| job.clone()));
+        early.extend(self.shown.join(job.as_str()).exists().then(|| job.clone()));
         let another = &story.files[(at + 1) % story.files.len()].1;
         let others = Others { file, another, older: &story.older[at].1, offset };
         let (kind, wire) = kinds::of_part(dice, wire, &others);
@@ -234,7 +246,7 @@ impl Liars {
 }
 
 /// JSON with the digest of its bytes, as the real agent gives it.
-fn told(value: &impl serde::Serialize) -> Wire {
+pub(super) fn told(value: &impl serde::Serialize) -> Wire {
     let body = serde_json::to_vec(value).expect("JSON");
     let digest = hex::encode(Hasher::digest(&body));
     let mut wire = Wire::of("application/json", body);

@@ -37,7 +37,8 @@ async fn corrupt(wanted: usize) {
     let directory = tempfile::tempdir().expect("a directory");
     let artifacts = directory.path().join("artifacts");
     let (liars, address) = Liars::serve(artifacts.clone(), Dice::new("corruptions")).await;
-    let orchestrator = orchestrator(directory.path(), Depot::new(address)).await;
+    let checkpoints = DiskCheckpoints::open(directory.path().join("checkpoints")).await.expect("checkpoints");
+    let orchestrator = orchestrator(directory.path(), Depot::new(address), checkpoints).await;
     let mut round = 0;
     while liars.told().0 < wanted {
         round += 1;
@@ -62,7 +63,7 @@ async fn corrupt(wanted: usize) {
 }
 
 /// What a training leaves: a few small files, one of them empty.
-fn left(dice: &mut Dice) -> Files {
+pub(super) fn left(dice: &mut Dice) -> Files {
     let mut bytes = |most: u64| -> Vec<u8> {
         (0..1 + dice.below(most)).map(|_| u8::try_from(dice.below(256)).unwrap_or(0)).collect()
     };
@@ -76,7 +77,11 @@ fn left(dice: &mut Dice) -> Files {
     files
 }
 
-async fn orchestrator(directory: &Path, depot: Depot) -> Orchestrator {
+pub(super) async fn orchestrator(
+    directory: &Path,
+    depot: Depot,
+    checkpoints: DiskCheckpoints,
+) -> Orchestrator {
     let at = |name: &str| directory.join(name);
     let ms = Duration::from_millis;
     let policy = Policy {
@@ -91,7 +96,7 @@ async fn orchestrator(directory: &Path, depot: Depot) -> Orchestrator {
     Orchestrator::start(Parts {
         storage: Arc::new(SqliteStorage::open_in_memory().await.expect("a storage")),
         artifacts: DiskArtifacts::open(at("artifacts")).await.expect("artifacts"),
-        checkpoints: DiskCheckpoints::open(at("checkpoints")).await.expect("checkpoints"),
+        checkpoints,
         logs: LogFiles::open(at("logs")).await.expect("logs"),
         inputs: InputFiles::open(at("inputs"), 1 << 30).await.expect("inputs"),
         installation: Installation::open(directory, &SystemClock).expect("an installation"),
@@ -104,7 +109,7 @@ async fn orchestrator(directory: &Path, depot: Depot) -> Orchestrator {
     .expect("an orchestrator")
 }
 
-async fn submit(orchestrator: &Orchestrator, id: &JobId) {
+pub(super) async fn submit(orchestrator: &Orchestrator, id: &JobId) {
     let mut spec = JobSpec::new("any");
     spec.trainer.command = Some(vec!["true".to_owned()]);
     spec.retry.max_attempts = 50;
