@@ -50,7 +50,7 @@ fn only_machine(yard: &Yard, id: &str) -> Machine {
 }
 
 /// Waits until the world has that machine no more, and gives it.
-fn gone(yard: &Yard, machine: &Machine) -> Machine {
+pub(crate) fn gone(yard: &Yard, machine: &Machine) -> Machine {
     until(SOON, &format!("{} to go", machine.name), || {
         let now = yard.world().machine(machine.vendor, &machine.id).expect("it is in the books");
         (!now.is_alive()).then_some(now)
@@ -98,7 +98,7 @@ fn a_server_that_sleeps_over_runs_on_three_clouds_kills_none_and_loses_no_adapte
             yard.await_gone(provider);
             only_machine(&yard, provider);
         }
-        yard.world().assert_empty();
+        yard.assert_empty();
     }
 }
 
@@ -171,11 +171,11 @@ fn without_its_server_for_ever_a_run_ends_and_its_machine_goes() {
     assert_eq!(yard.world().alive().len(), 1);
     yard.world().delete_in_console(Vendor::Lambda, &left.id).expect("a person gives it back");
     gone(&yard, left);
-    yard.world().assert_empty();
+    yard.assert_empty();
 }
 
 /// Leaves the job money for about half a minute more, and gives the end of its machine as its agent knows it.
-fn bound(yard: &Yard, id: &str, machine: &Machine) -> DateTime<Utc> {
+pub(crate) fn bound(yard: &Yard, id: &str, machine: &Machine) -> DateTime<Utc> {
     let lived = (yard.world().now() - machine.placed_at).num_milliseconds() as f64 / 1000.0;
     let per_hour = machine.price_per_hour.plus(machine.disk_per_hour).to_string();
     let per_hour: f64 = per_hour.parse().expect("a price");
@@ -209,7 +209,7 @@ fn a_machine_whose_server_died_before_it_spoke_removes_itself() {
         until(SOON, "both machines to be placed", || (yard.world().alive().len() == 2).then_some(()));
         yard.server.crash();
         until(SOON, "both to have gone", || yard.world().alive().is_empty().then_some(()));
-        yard.world().assert_empty();
+        yard.assert_empty();
     }
 }
 

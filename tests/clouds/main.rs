@@ -3,6 +3,7 @@
 
 #![expect(clippy::expect_used, reason = "a test stops at the first thing that is not as it must be")]
 
+mod alarms;
 mod cancel;
 mod failures;
 mod hub;

@@ -52,11 +52,11 @@ pub(super) async fn hold(
     if left.is_zero() || provider.costs() && look::is_gone(core, provider, attempt, rental) {
         return end::give_back(core, stored, rental).await;
     }
-    let renewal = Renewal {
-        lease: LOOK_EVERY * 3,
-        machine_ends: job.warm_until().map(|_| left + LATE),
-        ..Renewal::default()
-    };
+    // Late or not: where nobody is left to give it back, it goes when its money is used up.
+    let paid = money::machine_ends_s(core, job, core.clock.now()).map(Duration::from_secs);
+    let ends = paid.map_or(left + LATE, |paid| paid.min(left + LATE));
+    let renewal =
+        Renewal { lease: LOOK_EVERY * 3, machine_ends: job.warm_until().map(|_| ends), ..Renewal::default() };
     if let Ok(Some(link)) = Link::of(core, job, rental).await {
         match link.workload.renew(&renewal).await {
             Ok(()) => link.hear(),
