@@ -1,12 +1,10 @@
-//! What goes on costing against our will, where the vendor refuses to remove it, and machines that see to themselves when
-//! nobody is left to.
+//! What goes on costing against our will, where the vendor refuses to remove it, and a budget that is nearly used up.
 
 use serde_json::{Value, json};
 use trainyard_simulator::Vendor;
 use trainyard_simulator::faults::{Canned, Fault, FaultPlan, Rule};
 use trainyard_tests::until;
 
-use crate::lease::{bound, gone};
 use crate::sweep::{by_hand, installation};
 use crate::yard::{JOBS, SOON, Yard, list, sh, with_agent};
 
@@ -101,37 +99,4 @@ fn four_fifths_of_a_budget_are_told_once() {
     yard.await_gone("m");
     assert_eq!((told(&yard, "m", "budget80"), told(&yard, "m", "budget100")), (1, 0));
     yard.assert_empty();
-}
-
-#[test]
-fn a_warm_machine_whose_server_is_gone_goes_at_the_end_of_its_money() {
-    let mut yard = Yard::with(with_agent(), &[]);
-    let go = yard.server.directory().join("go");
-    let mut machines = Vec::new();
-    for provider in ["runpod", "vastai"] {
-        let mut spec = sh(&format!("while [ ! -e {} ]; do sleep 0.1; done; exit 1", go.display()));
-        spec["resources"]["keep_warm_s"] = json!(3600);
-        spec["limits"] = json!({"max_cost_usd": "100.00", "grace_period_s": 1});
-        yard.create(provider, &spec);
-        yard.submit(provider, provider).ok(200);
-        yard.await_state(provider, "running");
-        machines.extend(yard.machines_of(provider));
-    }
-    let ends: Vec<_> =
-        ["runpod", "vastai"].iter().zip(&machines).map(|(id, machine)| bound(&yard, id, machine)).collect();
-    std::fs::write(&go, "").expect("a file");
-    for provider in ["runpod", "vastai"] {
-        yard.await_state(provider, "failed");
-    }
-    // The keeper spoke to each once more, with the end of the warm time, which is later.
-    let ledger = yard.http.get("/api/training/resources").ok(200);
-    let warm = |machine: &&Value| machine["warm_until"].is_string();
-    assert_eq!(list(&ledger["machines"]).iter().filter(warm).count(), 2, "{ledger}");
-    yard.server.crash();
-    for (machine, ends) in machines.iter().zip(ends) {
-        let end = gone(&yard, machine).gone_at.expect("when");
-        let late = (end - ends).num_seconds();
-        assert!((-6..15).contains(&late), "{}: {late} s after its money was used up", machine.name);
-    }
-    yard.world().assert_empty();
 }

@@ -50,7 +50,7 @@ fn only_machine(yard: &Yard, id: &str) -> Machine {
 }
 
 /// Waits until the world has that machine no more, and gives it.
-pub(crate) fn gone(yard: &Yard, machine: &Machine) -> Machine {
+fn gone(yard: &Yard, machine: &Machine) -> Machine {
     until(SOON, &format!("{} to go", machine.name), || {
         let now = yard.world().machine(machine.vendor, &machine.id).expect("it is in the books");
         (!now.is_alive()).then_some(now)
@@ -175,7 +175,7 @@ fn without_its_server_for_ever_a_run_ends_and_its_machine_goes() {
 }
 
 /// Leaves the job money for about half a minute more, and gives the end of its machine as its agent knows it.
-pub(crate) fn bound(yard: &Yard, id: &str, machine: &Machine) -> DateTime<Utc> {
+fn bound(yard: &Yard, id: &str, machine: &Machine) -> DateTime<Utc> {
     let lived = (yard.world().now() - machine.placed_at).num_milliseconds() as f64 / 1000.0;
     let per_hour = machine.price_per_hour.plus(machine.disk_per_hour).to_string();
     let per_hour: f64 = per_hour.parse().expect("a price");

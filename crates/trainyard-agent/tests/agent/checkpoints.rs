@@ -6,7 +6,7 @@ use trainyard_connector::{ErrorKind, HandOver, HandOverPurpose, TrainingState, W
 
 use crate::rig::{Rig, digest, shell, until};
 
-crate::tests![
+trainyard_testkit::program_tests![
     one_that_is_held_is_copied_by_range_though_the_training_removes_it,
     one_that_was_handed_over_is_gone_on_from,
     one_whose_files_did_not_all_come_is_not_gone_on_from,
