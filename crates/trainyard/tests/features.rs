@@ -94,6 +94,7 @@ mod opened {
                 url: Some("http://127.0.0.1:9".to_owned()),
                 proxy_url: None,
                 image: None,
+                network_volume: None,
                 community: false,
                 settle_s: None,
             });
@@ -106,6 +107,7 @@ mod opened {
                 ssh_port: None,
                 strict_host_keys: false,
                 image_family: None,
+                file_system: None,
                 settle_s: None,
             });
         }
