@@ -196,7 +196,9 @@ fn settled(vendor: Vendor, provider: &str) {
     let bill = float(run(&yard, vendor, provider, "planned", &training(training_s)));
     let price = float(money(&estimate["offer"]["price_per_hour"]));
     // A busy machine starts an agent some seconds sooner or later, which says nothing about a run of hours.
-    let slack = if training_s > SHORT_S { 0.0 } else { SHORT_SLACK_S * price / 3600.0 };
+    let short_s = if training_s > SHORT_S { 0.0 } else { SHORT_SLACK_S };
+    // Begun units are billed whole: some seconds may cost one more.
+    let slack = (short_s + unit_s(vendor) as f64) * price / 3600.0;
     let apart = (expected - bill).abs();
     let told = format!(
         "{provider}: estimated ${expected:.6}, billed ${bill:.6}, {:.1} % apart at ${price} per hour",

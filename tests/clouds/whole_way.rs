@@ -93,9 +93,9 @@ fn paid(yard: &Yard, vendor: Vendor) {
         yard.status("way")["cost_usd"].as_str().expect("`cost_usd`").parse().expect("an amount");
     let price: f64 =
         attempts[0]["price_per_hour"]["amount"].as_str().expect("a price").parse().expect("an amount");
-    // A second at RunPod and Vast.ai, a minute at Lambda; and what passes between the vendor's last second and our
-    // reading that proves it.
+    // A second at RunPod and Vast.ai, a minute at Lambda; and what passes on a busy machine between the vendor's first and
+    // last second and our readings that show them.
     let unit = if vendor == Vendor::Lambda { 60.0 } else { 1.0 };
     let apart = (bill - ledger).abs() * 3600.0 / price;
-    assert!(apart <= unit + 1.0, "bill {bill}, ledger {ledger}: {apart:.1} s apart at {price} an hour");
+    assert!(apart <= unit + 2.0, "bill {bill}, ledger {ledger}: {apart:.1} s apart at {price} an hour");
 }

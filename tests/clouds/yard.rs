@@ -212,16 +212,20 @@ impl Yard {
     #[track_caller]
     pub(crate) fn assert_empty(&self) {
         self.world().assert_empty();
-        until(SOON, "nothing of ours to lie in an account", || {
-            let left: Vec<String> = VENDORS.iter().flat_map(|(vendor, _)| self.left_at(*vendor)).collect();
-            left.is_empty().then_some(())
-        });
+        let left =
+            || -> Vec<String> { VENDORS.iter().flat_map(|(vendor, _)| self.left_at(*vendor)).collect() };
+        let within = std::time::Instant::now() + SOON;
+        while !left().is_empty() {
+            assert!(std::time::Instant::now() < within, "still in an account: {:?}", left());
+            // waits: a little between two looks
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// Logins, keys and everything else that the account has, but for what the vendor itself notes there.
     fn left_at(&self, vendor: Vendor) -> Vec<String> {
         self.world().shelf(vendor, |shelf| {
-            let own = |name: &str| name.starts_with("rate/") || name.starts_with("log ");
+            let own = |name: &str| name.starts_with("rate/") || name.starts_with("log ") || name == "uploads";
             let kept = shelf.iter().filter(|(name, _)| !own(name));
             let mut left: Vec<String> = kept
                 .flat_map(|(name, value)| match value {

@@ -102,7 +102,10 @@ fn cards(spec: &JobSpec, offers: &[Offer], found: &mut Found) {
         let field = format!("resources.gpu[{i}]");
         let there: Vec<&Offer> = offers.iter().filter(|offer| gpu::fits(asked, offer)).collect();
         if there.is_empty() && known(asked).is_none() && !offers.is_empty() {
-            let message = "is no GPU that is known or for rent there: `trainyard offers` shows what there is";
+            let shown: String = asked.chars().take(40).flat_map(char::escape_default).collect();
+            let message = format!(
+                "is `{shown}`, no GPU that is known or for rent there: `trainyard offers` shows what there is"
+            );
             found.wrong("unknown_gpu", &field, message);
         }
         // What is for rent tells; else the list of cards.
