@@ -12,7 +12,7 @@ use trainyard_simulator::world::Machine;
 use trainyard_simulator::{Options, Vendor};
 use trainyard_tests::until;
 
-use crate::yard::{JOBS, SOON, VENDORS, Yard, sh, with_agent};
+use crate::yard::{JOBS, SOON, VENDORS, Yard, list, sh, with_agent};
 
 /// What a loaded machine may take longer over what is measured in seconds.
 const SLACK: Duration = Duration::from_secs(15);
@@ -137,7 +137,9 @@ fn without_its_server_for_ever_a_run_ends_and_its_machine_goes() {
     // From now on there is money for about half a minute.
     let ends: Vec<DateTime<Utc>> = removed
         .iter()
-        .map(|(provider, _)| bound(&yard, &format!("{provider}-budget"), of(&format!("{provider}-budget"))))
+        .map(|(provider, _)| {
+            bound(&yard, &format!("{provider}-budget"), of(&format!("{provider}-budget")), 30.0)
+        })
         .collect();
     yard.server.crash();
     go(&yard);
@@ -174,14 +176,46 @@ fn without_its_server_for_ever_a_run_ends_and_its_machine_goes() {
     yard.assert_empty();
 }
 
-/// Leaves the job money for about half a minute more, and gives the end of its machine as its agent knows it.
-fn bound(yard: &Yard, id: &str, machine: &Machine) -> DateTime<Utc> {
+#[test]
+fn a_warm_machine_whose_server_is_gone_goes_when_its_money_is_used_up() {
+    let mut yard = Yard::with(with_agent(), &[]);
+    let providers = ["runpod", "vastai"];
+    for provider in providers {
+        let mut spec =
+            sh(&format!("while [ ! -e {} ]; do sleep 0.1; done; exit 1", marker(&yard, "go").display()));
+        spec["resources"]["keep_warm_s"] = json!(3600);
+        yard.create(provider, &with_limits(spec, json!({"grace_period_s": 1})));
+        yard.submit(provider, provider).ok(200);
+    }
+    providers.iter().for_each(|provider| drop(yard.await_state(provider, "running")));
+    let machines = providers.map(|provider| only_machine(&yard, provider));
+    let ends = [0, 1].map(|n| bound(&yard, providers[n], &machines[n], 45.0));
+    go(&yard);
+    for provider in providers {
+        yard.await_state(provider, "failed");
+    }
+    until(SOON, "both to be kept warm", || {
+        let ledger = yard.http.get("/api/training/resources").ok(200);
+        let warm = |machine: &&Value| machine["warm_until"].is_string();
+        (list(&ledger["machines"]).iter().filter(warm).count() == 2).then_some(())
+    });
+    yard.server.crash();
+    for (machine, ends) in machines.iter().zip(ends) {
+        let end = gone(&yard, machine).gone_at.expect("when");
+        let late = (end - ends).num_seconds();
+        let most = i64::try_from(SLACK.as_secs()).expect("seconds");
+        assert!((-10..most).contains(&late), "{}: {late} s after its money was used up", machine.name);
+    }
+}
+
+/// Leaves the job money for so many seconds more, and gives the end of its machine as its agent knows it.
+fn bound(yard: &Yard, id: &str, machine: &Machine, seconds: f64) -> DateTime<Utc> {
     let lived = (yard.world().now() - machine.placed_at).num_milliseconds() as f64 / 1000.0;
     let per_hour = machine.price_per_hour.plus(machine.disk_per_hour).to_string();
     let per_hour: f64 = per_hour.parse().expect("a price");
     // Where traffic is charged, ten gigabytes of it are reckoned with.
     let per_gb: f64 = machine.offer.traffic_per_gb.to_string().parse().expect("a price");
-    let most = format!("{:.9}", per_hour * (lived + 30.0) / 3600.0 + 10.0 * per_gb);
+    let most = format!("{:.9}", per_hour * (lived + seconds) / 3600.0 + 10.0 * per_gb);
     let call = yard.http.call("PATCH", &format!("{JOBS}/{id}"));
     call.json(&json!({"limits": {"max_cost_usd": most}})).send().ok(200);
     let file = machine.root.join("home/trainyard").join(&machine.name).join("run/machine-ends");
