@@ -144,9 +144,7 @@ fn without_its_server_for_ever_a_run_ends_and_its_machine_goes() {
     yard.server.crash();
     go(&yard);
     for ((provider, _), ends) in removed.iter().zip(ends) {
-        let end = gone(&yard, of(&format!("{provider}-budget"))).gone_at.expect("when");
-        let late = (end - ends).to_std().expect("not before its money was used up");
-        assert!(late < SLACK, "{provider}: {late:?} after its money was used up");
+        goes_at(&yard, of(&format!("{provider}-budget")), ends, 0);
         let machine = gone(&yard, of(&format!("{provider}-deadline")));
         let lived =
             (machine.gone_at.expect("when") - machine.healthy_at.expect("when")).to_std().expect("forward");
@@ -201,11 +199,16 @@ fn a_warm_machine_whose_server_is_gone_goes_when_its_money_is_used_up() {
     });
     yard.server.crash();
     for (machine, ends) in machines.iter().zip(ends) {
-        let end = gone(&yard, machine).gone_at.expect("when");
-        let late = (end - ends).num_seconds();
-        let most = i64::try_from(SLACK.as_secs()).expect("seconds");
-        assert!((-10..most).contains(&late), "{}: {late} s after its money was used up", machine.name);
+        goes_at(&yard, machine, ends, 10);
     }
+}
+
+/// Waits until the machine is gone: when its money is used up, at most so many seconds before.
+fn goes_at(yard: &Yard, machine: &Machine, ends: DateTime<Utc>, early_s: i64) {
+    let end = gone(yard, machine).gone_at.expect("when");
+    let late = (end - ends).num_seconds();
+    let most = i64::try_from(SLACK.as_secs()).expect("seconds");
+    assert!((-early_s..most).contains(&late), "{}: {late} s after its money was used up", machine.name);
 }
 
 /// Leaves the job money for so many seconds more, and gives the end of its machine as its agent knows it.
