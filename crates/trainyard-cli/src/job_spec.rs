@@ -12,7 +12,8 @@ use crate::exit::{Exit, Failure};
 use crate::out::{self, note};
 use crate::pack;
 
-/// The job of a directory: what `trainyard init` writes, and `trainyard run` reads where it is told nothing else.
+/// The job of a directory: what `trainyard init` writes, and `trainyard run` reads where it is given no other file
+/// and no command.
 pub(crate) const JOB_FILE: &str = "trainyard.job.json";
 /// Largest job file, in bytes; the server takes no larger body.
 const FILE_BYTES_MAX: u64 = 256 << 10;

@@ -46,11 +46,10 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// The job of the directory, where nothing else says what to run.
+    /// The job of the directory, where no other file and no command says what to run. Flags win over it.
     fn find_job_file(&mut self) {
         let file = self.dir.join(JOB_FILE);
-        if self.spec.file.is_none() && self.spec.model.is_none() && self.command.is_empty() && file.is_file()
-        {
+        if self.spec.file.is_none() && self.command.is_empty() && file.is_file() {
             note(format!("the job is {}", file.display()));
             self.spec.file = Some(file);
         }
@@ -167,5 +166,26 @@ mod tests {
                 "trainer": {"hook": false, "kind": "command", "command": ["python", "t.py"]},
             })
         );
+    }
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[test]
+    fn flags_win_over_the_directorys_job_and_a_command_takes_its_place() {
+        let directory = tempfile::tempdir().unwrap();
+        let job = json!({"model_name": "theirs", "peft_method": "dora"});
+        std::fs::write(directory.path().join(JOB_FILE), job.to_string()).unwrap();
+        let run = |words: &[&str]| {
+            let start = ["run", "--dir", directory.path().to_str().unwrap()];
+            let mut args = <Line as clap::Parser>::parse_from(start.iter().chain(words)).args;
+            args.find_job_file();
+            Value::Object(args.spec.spec().unwrap().0)
+        };
+        assert_eq!(run(&[]), job);
+        assert_eq!(run(&["--model", "mine"]), json!({"model_name": "mine", "peft_method": "dora"}));
+        assert_eq!(run(&["--", "true"]), json!({}));
     }
 }
