@@ -1,172 +1,50 @@
-//! What every test needs: a world, a connector that points at it, orders, and waiting for states.
+//! What the tests of Lambda have for themselves, over the rig that every vendor's tests share.
 
-use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+#[path = "../../../trainyard-simulator/tests/rig/mod.rs"]
+mod shared;
 
 use secrecy::SecretString;
-use trainyard_agent::{AgentSupply, SigningKey, SupplyConfig};
-use trainyard_connector::{
-    Arch, Connector, ConnectorError, MachineObservation, MachinePhase, Offer, Placement, ProvisionOrder,
-    Termination, Workload,
-};
-use trainyard_domain::{InstallationId, OrderName, Resources, Timestamp};
+use trainyard_agent::AgentSupply;
+use trainyard_domain::{OrderName, Resources};
 use trainyard_lambda::{LambdaConfig, LambdaLabsConnector};
-use trainyard_simulator::faults::{Fault, Rule};
-use trainyard_simulator::world::Machine;
-use trainyard_simulator::{Account, Options, Simulator, Vendor, World, serve};
+use trainyard_simulator::{Simulator, Vendor};
 
-/// Waiting for a state gives up after this.
-const WITHIN: Duration = Duration::from_secs(30);
+pub(crate) use shared::{greeted, installation, new_order, with_agent};
 
-pub(crate) struct Rig {
-    pub(crate) simulator: Simulator,
-    pub(crate) world: World,
-    pub(crate) connector: LambdaLabsConnector,
-    pub(crate) config: LambdaConfig,
-}
+/// A simulated Lambda, and a connector that points at it.
+pub(crate) type Rig = shared::Rig<Lambda>;
 
-/// An image that brings the agent.
-pub(crate) fn with_agent() -> Options {
-    let program = std::env::current_exe().unwrap().to_string_lossy().into_owned();
-    let image_environment = BTreeMap::from([("TRAINYARD_AGENT".to_owned(), program)]);
-    Options { image_environment, ..Options::for_tests() }
-}
+pub(crate) struct Lambda;
 
-#[expect(clippy::disallowed_methods, reason = "a test's own clock")]
-pub(crate) fn now() -> Timestamp {
-    chrono::Utc::now()
-}
+impl shared::Setup for Lambda {
+    type Connector = LambdaLabsConnector;
+    type Config = LambdaConfig;
+    const VENDOR: Vendor = Vendor::Lambda;
 
-pub(crate) fn installation() -> InstallationId {
-    "tests000".parse().unwrap()
-}
-
-impl Rig {
-    pub(crate) async fn start(options: Options, change: impl FnOnce(&mut LambdaConfig)) -> Rig {
-        let simulator = serve(options).await.unwrap();
-        let binaries = BTreeMap::from([(Arch::X86_64, std::env::current_exe().unwrap())]);
-        let key = SigningKey::from_seed([5; 32]).unwrap();
-        let supply = AgentSupply::new(SupplyConfig { fetch: None, served_at: None, binaries, key }).unwrap();
-        let key = SecretString::from(Account::usual_key(Vendor::Lambda));
-        let mut config = LambdaConfig::new(key, supply, installation(), [9; 32], now);
+    fn config(simulator: &Simulator, key: SecretString, supply: AgentSupply) -> LambdaConfig {
+        let mut config = LambdaConfig::new(key, supply, installation(), [9; 32], shared::now);
         config.url = simulator.vendor_url(Vendor::Lambda);
         config.ssh_port = simulator.world().ssh_port();
         config.paces.clear();
         config.settle_s = 0;
-        change(&mut config);
-        let connector = LambdaLabsConnector::new(config.clone()).unwrap();
-        Rig { world: simulator.world(), simulator, connector, config }
+        config
     }
 
-    /// Without delays, with the agent in the image.
-    pub(crate) async fn usual() -> Rig {
-        Rig::start(with_agent(), |_| {}).await
+    fn connect(config: LambdaConfig) -> LambdaLabsConnector {
+        LambdaLabsConnector::new(config).unwrap()
     }
 
-    /// The same installation after a restart of its server.
-    pub(crate) fn again(&self) -> LambdaLabsConnector {
-        LambdaLabsConnector::new(self.config.clone()).unwrap()
+    fn any() -> Resources {
+        any()
     }
 
-    pub(crate) fn fault(&self, operation: &str, fault: Fault) {
-        self.world.add_fault(Rule::once(Vendor::Lambda, operation, fault));
-    }
-
-    pub(crate) fn switch(&self, operation: &str, name: &str, value: serde_json::Value) {
-        self.fault(operation, Fault::Own { name: name.to_owned(), value });
-    }
-
-    pub(crate) fn asked(&self, operation: &str) -> u64 {
-        self.world.count(Vendor::Lambda, operation).asked
-    }
-
-    pub(crate) fn alive(&self) -> Vec<Machine> {
-        self.world.alive()
-    }
-
-    pub(crate) async fn offers(&self) -> Vec<Offer> {
-        self.connector.offers(&any()).await.unwrap()
-    }
-
-    /// An order of the cheapest machine.
-    pub(crate) async fn order(&self) -> ProvisionOrder {
-        let offer = self.offers().await.into_iter().next();
-        // An order whose port another program of this computer has is refused like one without capacity.
-        let is_free = |name: &OrderName| {
-            std::net::TcpListener::bind(("0.0.0.0", self.config.supply.port_of(name))).is_ok()
-        };
-        let name = std::iter::repeat_with(new_order).find(is_free).unwrap();
-        ProvisionOrder { name, resources: any(), offer, image: None, registry: None }
-    }
-
-    pub(crate) async fn provision(&self, order: &ProvisionOrder) -> Result<Placement, ConnectorError> {
-        self.connector.provision(order).await
-    }
-
-    pub(crate) async fn list(&self) -> Vec<MachineObservation> {
-        self.connector.list_owned(&installation()).await.unwrap()
-    }
-
-    /// How the machine of an order is by the listing; none where it is not listed.
-    pub(crate) async fn phase(&self, order: &ProvisionOrder) -> Option<MachinePhase> {
-        self.list().await.into_iter().find(|seen| seen.order == order.name).map(|seen| seen.phase)
-    }
-
-    pub(crate) async fn until_phase(
-        &self,
-        order: &ProvisionOrder,
-        so: impl Fn(Option<MachinePhase>) -> bool,
-    ) {
-        let until = Instant::now() + WITHIN;
-        loop {
-            let phase = self.phase(order).await;
-            if so(phase.clone()) {
-                return;
-            }
-            assert!(Instant::now() < until, "still {phase:?}");
-            // waits: a little between two readings
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    pub(crate) async fn until_up(&self, order: &ProvisionOrder) {
-        self.until_phase(order, |phase| phase == Some(MachinePhase::Up)).await;
-    }
-
-    /// The agent of an order, once it answers.
-    pub(crate) async fn agent(&self, order: &ProvisionOrder, placed: &Placement) -> Box<dyn Workload> {
-        let agent = self.connector.attach(&order.name, &placed.id).await.unwrap();
-        greeted(agent.as_ref()).await;
-        agent
-    }
-
-    /// Gives everything back and ends the world, which panics where something is left.
-    pub(crate) async fn end(self) {
-        for machine in self.alive() {
-            let id = machine.id.parse().unwrap();
-            let order = machine.name.parse().unwrap_or_else(|_| new_order());
-            let asked = self.connector.terminate(&order, &id).await;
-            assert!(matches!(asked, Ok(Termination::Underway)), "{asked:?}");
-        }
-        assert!(self.world.until(WITHIN, |world| world.alive().is_empty()).await);
-        self.simulator.stop().await;
-    }
-}
-
-pub(crate) async fn greeted(agent: &dyn Workload) {
-    let until = Instant::now() + WITHIN;
-    while let Err(error) = agent.greet().await {
-        assert!(Instant::now() < until, "the agent does not answer: {error}: {:?}", error.source);
-        // waits: a little between two tries
-        tokio::time::sleep(Duration::from_millis(20)).await;
+    /// One whose port another program of this computer has is refused like one without capacity.
+    fn can_be_placed(config: &LambdaConfig, name: &OrderName) -> bool {
+        std::net::TcpListener::bind(("0.0.0.0", config.supply.port_of(name))).is_ok()
     }
 }
 
 /// Whatever there is.
 pub(crate) fn any() -> Resources {
     Resources { gpu_count: 0, disk_gb: 0, ..Resources::default() }
-}
-
-pub(crate) fn new_order() -> OrderName {
-    OrderName::new(&installation(), ulid::Ulid::generate())
 }
