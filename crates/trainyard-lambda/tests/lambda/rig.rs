@@ -9,7 +9,7 @@ use trainyard_domain::{OrderName, Resources};
 use trainyard_lambda::{LambdaConfig, LambdaLabsConnector};
 use trainyard_simulator::{Simulator, Vendor};
 
-pub(crate) use shared::{greeted, installation, new_order, with_agent};
+pub(crate) use shared::{greeted, installation, new_order, now, with_agent};
 
 /// A simulated Lambda, and a connector that points at it.
 pub(crate) type Rig = shared::Rig<Lambda>;
@@ -22,7 +22,7 @@ impl shared::Setup for Lambda {
     const VENDOR: Vendor = Vendor::Lambda;
 
     fn config(simulator: &Simulator, key: SecretString, supply: AgentSupply) -> LambdaConfig {
-        let mut config = LambdaConfig::new(key, supply, installation(), [9; 32], shared::now);
+        let mut config = LambdaConfig::new(key, supply, installation(), [9; 32], now);
         config.url = simulator.vendor_url(Vendor::Lambda);
         config.ssh_port = simulator.world().ssh_port();
         config.paces.clear();
