@@ -138,6 +138,14 @@ fn with_checkpoints(boot: u64, plain: &Story) -> Vec<Story> {
         story("machine taken away after a checkpoint", Fate { gone_after: Some(lost_at), ..boots }),
         story("agent started anew after a checkpoint", Fate { restarts_after: Some(lost_at), ..boots }),
         story("agent lost after a checkpoint", Fate { mute_after: Some(lost_at), ..boots }),
+        // What ended before is served by the agent that comes after: nothing is trained again.
+        Story {
+            orders: Some(1),
+            ..story(
+                "agent started anew while its files come home",
+                Fate { restarts_after_end: Some(Duration::from_millis(100)), ..boots },
+            )
+        },
         Story {
             code: 1,
             hold_s: 40,
@@ -187,6 +195,10 @@ fn warm(boot: u64, plain: &Story) -> Vec<Story> {
             acts_of_others: vec![(Duration::from_millis(ended + 2_500), Act::Cancel)],
             ends: None,
             ..taken("cancelled by who takes a warm machine over")
+        },
+        Story {
+            fates: vec![Fate { restarts_after_end: Some(Duration::from_millis(100)), ..boots }, boots, boots],
+            ..taken("warm machine whose agent starts anew")
         },
         Story { keep_warm_s: 30, ..fails("warm machine that nobody comes for") },
         Story {

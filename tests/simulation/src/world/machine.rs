@@ -46,6 +46,8 @@ pub struct Fate {
     pub mute_after: Option<Duration>,
     /// Its agent starts anew.
     pub restarts_after: Option<Duration>,
+    /// Its agent starts anew so long after its first training has ended.
+    pub restarts_after_end: Option<Duration>,
     /// It never comes up.
     pub never_up: bool,
 }
@@ -79,6 +81,7 @@ pub struct Machine {
     pub(crate) up_from: Option<Instant>,
     pub(crate) agent_dies: Option<Instant>,
     pub(crate) agent_restarts: Option<Instant>,
+    pub(crate) restarts_after_end: Option<Duration>,
     pub(crate) boot: u32,
     /// When it removes itself.
     pub(crate) ends: Option<Instant>,
@@ -138,14 +141,22 @@ impl Machine {
 
     /// What has happened on it by now.
     pub(crate) fn advance(&mut self, now: Instant, time: TrueTime) {
+        self.restart_when_due(now, time);
+        let until = self.gone.map_or(now, |gone| gone.min(now));
+        let until = self.agent_dies.map_or(until, |dies| dies.min(until));
+        let Some(run) = &mut self.run else { return };
+        run.advance(until, time);
+        if let (Some(ended), Some(after)) = (run.ended, self.restarts_after_end) {
+            self.restarts_after_end = None;
+            self.agent_restarts = Some(ended + after);
+            self.restart_when_due(now, time);
+        }
+    }
+
+    fn restart_when_due(&mut self, now: Instant, time: TrueTime) {
         if let Some(at) = self.agent_restarts.filter(|at| *at <= now) {
             self.agent_restarts = None;
             self.restart(at, time);
-        }
-        let until = self.gone.map_or(now, |gone| gone.min(now));
-        let until = self.agent_dies.map_or(until, |dies| dies.min(until));
-        if let Some(run) = &mut self.run {
-            run.advance(until, time);
         }
     }
 }

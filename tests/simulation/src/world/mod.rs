@@ -198,6 +198,7 @@ impl State {
             up_from: (!dice.hits(faults.never_up)).then(|| now + boots),
             agent_dies: later(dice, faults.agent_dies),
             agent_restarts: later(dice, faults.agent_restarts),
+            restarts_after_end: None,
             boot: 1,
             ends: None,
             run: None,
@@ -209,6 +210,7 @@ impl State {
             machine.gone = fate.gone_after.map(|after| now + after).or(machine.gone);
             machine.agent_dies = fate.mute_after.map(|after| now + after).or(machine.agent_dies);
             machine.agent_restarts = fate.restarts_after.map(|after| now + after).or(machine.agent_restarts);
+            machine.restarts_after_end = fate.restarts_after_end;
             machine.up_from = fate.boots_in.map(|after| now + after).or(machine.up_from);
             machine.up_from = machine.up_from.filter(|_| !fate.never_up);
         }
