@@ -4,7 +4,7 @@ use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
@@ -27,6 +27,9 @@ const MIGRATIONS: [(i64, &str, &str); 4] = [
 
 /// How long one statement waits for another process that holds the database.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an opening waits for the directory's lock. Who was killed while it started a program leaves the lock with
+/// that program until it runs: some milliseconds, more on a busy machine.
+const LOCK_WITHIN: Duration = Duration::from_secs(2);
 /// How long a read waits for one of the readers.
 const READER_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -50,10 +53,10 @@ impl SqliteStorage {
     /// Opens the directory as its one server: takes the lock, brings the schema up to date and takes a new fence.
     ///
     /// # Errors
-    /// [`StorageError::InUse`] where another server holds the directory, [`StorageError::TooNew`] where a newer
+    /// [`StorageError::InUse`] where another server holds the directory for two seconds more, [`StorageError::TooNew`] where a newer
     /// version wrote the database; else what the disk or the database said.
     pub async fn open(options: SqliteOptions) -> Result<SqliteStorage, StorageError> {
-        let lock = lock_directory(&options.directory)?;
+        let lock = lock_directory(&options.directory).await?;
         Self::open_file(&options, Some(lock)).await
     }
 
@@ -139,31 +142,40 @@ fn make_directory(directory: &Path) -> Result<(), StorageError> {
 
 /// Takes the lock of the directory and writes our pid into it. The system gives it back when the process ends,
 /// however it ends.
-fn lock_directory(directory: &Path) -> Result<File, StorageError> {
+async fn lock_directory(directory: &Path) -> Result<File, StorageError> {
     make_directory(directory)?;
     let failed = |source| StorageError::File { doing: "locking the data directory", source };
     let path = directory.join("lock");
     let mut file =
         File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            // A holder that has not yet written its pid is in use all the same.
-            let _ = file.take(32).read_to_string(&mut holder);
-            let pid = holder.trim();
-            let known = !pid.is_empty() && pid.bytes().all(|b| b.is_ascii_digit());
-            return Err(StorageError::InUse {
-                directory: directory.display().to_string(),
-                holder: if known { pid.to_owned() } else { "unknown".to_owned() },
-            });
+    let since = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::WouldBlock) if since.elapsed() < LOCK_WITHIN => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            Err(TryLockError::WouldBlock) => return Err(in_use(directory, file)),
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
-        Err(TryLockError::Error(source)) => return Err(failed(source)),
     }
     file.set_len(0).map_err(failed)?;
     file.rewind().map_err(failed)?;
     writeln!(file, "{}", std::process::id()).map_err(failed)?;
     Ok(file)
+}
+
+/// Who holds the directory, by its own word.
+fn in_use(directory: &Path, lock: File) -> StorageError {
+    let mut holder = String::new();
+    // A holder that has not yet written its pid is in use all the same.
+    let _ = lock.take(32).read_to_string(&mut holder);
+    let pid = holder.trim();
+    let known = !pid.is_empty() && pid.bytes().all(|b| b.is_ascii_digit());
+    StorageError::InUse {
+        directory: directory.display().to_string(),
+        holder: if known { pid.to_owned() } else { "unknown".to_owned() },
+    }
 }
 
 async fn lock_migration(directory: PathBuf) -> Result<File, StorageError> {

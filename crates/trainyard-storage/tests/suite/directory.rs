@@ -33,6 +33,21 @@ async fn a_second_server_is_refused_and_told_who_holds_it() {
 }
 
 #[tokio::test]
+async fn a_lock_that_is_about_to_be_given_back_is_waited_for() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let held = std::fs::File::create(directory.path().join("lock")).expect("the lock's file");
+    held.lock().expect("the lock");
+    let mut opening = std::pin::pin!(SqliteStorage::open(SqliteOptions::new(directory.path())));
+    tokio::select! {
+        biased;
+        opened = &mut opening => panic!("the lock is held: {:?}", opened.err()),
+        () = std::future::ready(()) => {}
+    }
+    drop(held);
+    opening.await.expect("it was given back");
+}
+
+#[tokio::test]
 async fn a_guest_writes_beside_the_server_and_is_seen_at_once() {
     let directory = tempfile::tempdir().expect("a directory");
     let guest = SqliteStorage::open_shared(directory.path()).await.expect("a guest before any server");
