@@ -152,19 +152,30 @@ pub(crate) fn traffic_allowance(spec: &JobSpec, per_gb: Money) -> Money {
     per_gb.per_gb_for((usual + model).saturating_mul(GB))
 }
 
-/// Where a vendor bills a machine from the moment it is up on: that moment, once it was seen.
-pub(crate) fn billed_from(
-    core: &Core,
-    job: &Job,
-    number: AttemptNumber,
-    machine: &ProviderJobId,
-) -> Option<Timestamp> {
+/// Where a vendor bills a machine from the moment it is up on: that moment, once it was seen, or the order's where nobody
+/// was there to see it, so that no budget is passed by what was not seen.
+fn billed_from(core: &Core, job: &Job, number: AttemptNumber, machine: &ProviderJobId) -> Option<Timestamp> {
     let attempt = job.attempts().iter().find(|attempt| attempt.number == number)?;
     let provider = core.providers.get(&attempt.provider)?;
     // One that took a machine over pays from that moment on: it was up before.
     let placed = attempt.placed_at.filter(|_| attempt.billed_from.is_none() && !attempt.adopted)?;
-    let up = || provider.sightings.up_since(&attempt.order, machine).map(|up| up.max(placed));
+    let up = || provider.sightings.up_since(&attempt.order, machine, placed).map(|up| up.max(placed));
     if provider.connector.info().capabilities.billing.from_up { up() } else { None }
+}
+
+/// Notes since when the machine of a job is billed, as soon as that was seen: it goes with this process. Says whether
+/// there was something to note.
+pub(crate) async fn note_up(core: &Arc<Core>, stored: &StoredJob) -> Result<bool, Error> {
+    let Some(rental) = stored.job.state().rental() else { return Ok(false) };
+    let Some(from) = billed_from(core, &stored.job, rental.attempt, &rental.machine) else {
+        return Ok(false);
+    };
+    let Some(machine) = core.machine_of(&stored.job, rental.attempt).await? else { return Ok(false) };
+    let mut draft = Draft::of(stored, core.clock.now());
+    draft.job.set_billed_from(rental.attempt, from);
+    draft.machine(Machine { billed_from: Some(from), ..machine });
+    draft.commit(core).await?;
+    Ok(true)
 }
 
 /// The entry of a machine that is gone, and its attempt: one that was never seen up, at a vendor that bills what is up,

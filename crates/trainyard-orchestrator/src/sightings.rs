@@ -49,8 +49,8 @@ struct State {
     /// When each machine was last shown as not gone, by its id: a vendor may make two under one name. Only those that are
     /// open on the ledger.
     shown: HashMap<OrderName, HashMap<ProviderJobId, Timestamp>>,
-    /// When each of them was first shown as up.
-    up: HashMap<OrderName, HashMap<ProviderJobId, Timestamp>>,
+    /// When each of them was first shown as up; none where it was never shown as anything else before.
+    up: HashMap<OrderName, HashMap<ProviderJobId, Option<Timestamp>>>,
     /// Jobs that are to be looked at after the next listing.
     waiting: HashSet<JobId>,
     quick_until: Option<Instant>,
@@ -153,9 +153,15 @@ impl Sightings {
     }
 
     /// When a listing of this process first showed that order's machine as up: the one with that id, since a vendor may
-    /// make two under one name.
-    pub(crate) fn up_since(&self, order: &OrderName, id: &ProviderJobId) -> Option<Timestamp> {
-        lock(&self.state).up.get(order)?.get(id).copied()
+    /// make two under one name. Where the first one that showed it at all showed it as up, it may have been since
+    /// `placed`.
+    pub(crate) fn up_since(
+        &self,
+        order: &OrderName,
+        id: &ProviderJobId,
+        placed: Timestamp,
+    ) -> Option<Timestamp> {
+        lock(&self.state).up.get(order)?.get(id).map(|seen| seen.unwrap_or(placed))
     }
 
     /// What the newest good listing shows that is not gone.
@@ -223,19 +229,10 @@ impl Sightings {
         let listing = Listing { began, machines: by_order };
         let mut state = lock(&self.state);
         state.shown.retain(|order, _| open.contains(order));
-        for order in open.iter().filter(|order| listing.shows(order, None)) {
-            let shown = listing.machines.get(order).into_iter().flatten();
-            let shown = shown.filter(|machine| machine.phase != MachinePhase::Gone);
-            let known = state.shown.entry(order.clone()).or_default();
-            known.extend(shown.map(|machine| (machine.id.clone(), began)));
-        }
         state.up.retain(|order, _| open.contains(order));
         for order in open {
             for machine in listing.machines.get(order).into_iter().flatten() {
-                if machine.phase == MachinePhase::Up {
-                    let known = state.up.entry(order.clone()).or_default();
-                    known.entry(machine.id.clone()).or_insert(began);
-                }
+                state.note(order, machine, began);
             }
         }
         state.good.push_front(Arc::new(listing));
@@ -265,6 +262,21 @@ impl Sightings {
     fn ring_waiting(&self, core: &Core) {
         let waiting = std::mem::take(&mut lock(&self.state).waiting);
         waiting.iter().for_each(|id| core.queue.ring(id));
+    }
+}
+
+impl State {
+    /// Notes what a listing that began then shows of a machine.
+    fn note(&mut self, order: &OrderName, machine: &MachineObservation, began: Timestamp) {
+        if machine.phase == MachinePhase::Gone {
+            return;
+        }
+        let shown = self.shown.entry(order.clone()).or_default();
+        let before = shown.insert(machine.id.clone(), began);
+        if machine.phase == MachinePhase::Up {
+            let up = self.up.entry(order.clone()).or_default();
+            up.entry(machine.id.clone()).or_insert(before.map(|_| began));
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
-use trainyard_domain::{JobId, OrderName, StateName, Wish};
+use trainyard_domain::{JobId, Machine, OrderName, StateName, Wish};
 use trainyard_orchestrator::{Clock, Installation, Orchestrator, Parts, Policy};
 use trainyard_storage::{DiskArtifacts, DiskCheckpoints, InputFiles, LogFiles};
 
@@ -60,8 +60,8 @@ pub struct Ended {
     pub directory: PathBuf,
     /// Whether it came to rest in time.
     pub rests: bool,
-    /// Whether every bill that could be read was settled.
-    pub settled: bool,
+    /// What the ledger holds whose bill could be read and was not settled.
+    pub unsettled: Vec<Machine>,
     /// Processes that there were.
     pub processes: u32,
     /// Calls that the first one made until its scenario had come to rest.
@@ -160,7 +160,9 @@ impl Stage {
         others.abort();
         stage.resume_all().await;
         let rests = stage.come_to_rest(RESTS_WITHIN, Stage::rests).await;
-        let settled = rests && stage.come_to_rest(SETTLES_WITHIN, Stage::is_settled).await;
+        if rests {
+            stage.come_to_rest(SETTLES_WITHIN, Stage::is_settled).await;
+        }
         let told = std::mem::take(&mut *locked(&stage.told));
         let processes = *locked(&stage.processes);
         let first_calls = *locked(&stage.first_calls);
@@ -171,7 +173,7 @@ impl Stage {
             told,
             directory: stage.directory.clone(),
             rests,
-            settled,
+            unsettled: stage.unsettled(),
             processes,
             first_calls,
             took_s: stage.world.time.seconds(),
@@ -328,15 +330,20 @@ impl Stage {
         (!warm || entry.is_warm(self.clock.now())).then(|| attempt.order.clone())
     }
 
-    /// Whether every vendor's bill that can be read is settled: of what the ledger holds with its job.
     fn is_settled(&self) -> bool {
+        self.unsettled().is_empty()
+    }
+
+    /// What the ledger holds, with its job, whose vendor's bill can be read and is not settled.
+    fn unsettled(&self) -> Vec<Machine> {
         let disk = locked(&self.disk);
-        disk.machines.values().all(|(_, entry)| {
+        let open = disk.machines.values().map(|(_, entry)| entry).filter(|entry| {
             let bills = Vendor::named(entry.provider.as_str()).is_some_and(|vendor| vendor.bills);
             let known = entry.attempts.last().is_some_and(|(job, _)| disk.jobs.contains_key(job));
             let rented = entry.provider_job_id.is_some() && entry.placed_at.is_some();
-            !(bills && known && rented) || entry.bill.is_some_and(|bill| bill.settled)
-        })
+            bills && known && rented && !entry.bill.is_some_and(|bill| bill.settled)
+        });
+        open.cloned().collect()
     }
 
     fn rests(&self) -> bool {

@@ -24,6 +24,9 @@ const FOUND: &[(u64, &str)] = &[
     (305, "the same, where the order had taken its time to be answered"),
     (331, "the same, where our clock had made the machine look as if it cost nothing"),
     (1941, "begun minutes were not counted whole where the vendor has no books"),
+    (12343, "where nobody was there when a machine came up, less was counted than was billed"),
+    (35432, "when a machine came up was lost with the process that saw it"),
+    (58619, "the bill of a machine that came and went between two looks at the books was never read"),
 ];
 /// Seconds that no job needed in one of them at most: more was found by it once.
 const FOUND_IDLE_S: f64 = 600.0;

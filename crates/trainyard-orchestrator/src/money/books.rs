@@ -26,7 +26,7 @@ const LOOKED_BACK: TimeDelta = TimeDelta::days(3);
 #[derive(Debug, Default)]
 pub(crate) struct Books {
     page: Mutex<Arc<Vec<Machine>>>,
-    /// Whether it was read since the start.
+    /// Whether it was read since this process last wrote an entry.
     was_read: AtomicBool,
     /// Only one at a time sets money aside.
     pub(super) one: Arc<tokio::sync::Mutex<()>>,
@@ -47,13 +47,20 @@ impl Books {
         lock(&self.page).clone()
     }
 
+    /// An entry was written: a machine may come and go between two looks.
+    pub(crate) fn was_written(&self) {
+        self.was_read.store(false, Ordering::SeqCst);
+    }
+
     /// Reads it anew.
     pub(crate) async fn read(&self, core: &Core) -> Result<Arc<Vec<Machine>>, Error> {
         let now = core.clock.now();
         let since = Month::of(now).begins().min(now - LOOKED_BACK);
-        let page = Arc::new(core.storage.machines_since(since, ENTRIES_MAX).await?);
+        // Before it is read: what is written meanwhile may not be in it.
+        self.was_read.store(true, Ordering::SeqCst);
+        let read = core.storage.machines_since(since, ENTRIES_MAX).await;
+        let page = Arc::new(read.inspect_err(|_| self.was_written())?);
         *lock(&self.page) = page.clone();
-        self.was_read.store(true, Ordering::Relaxed);
         Ok(page)
     }
 }
@@ -92,7 +99,7 @@ pub(crate) async fn keep_books(core: Arc<Core>) {
 async fn round(core: &Arc<Core>) -> Result<(), Error> {
     let listed = listed(core);
     let quiet = |entry: &Machine| !entry.may_be_billed() && !settle::is_due(core, entry);
-    let was_read = core.books.was_read.load(Ordering::Relaxed);
+    let was_read = core.books.was_read.load(Ordering::SeqCst);
     let idle = was_read && listed.is_empty() && core.books.page().iter().all(quiet);
     if idle && core.storage.machines(true, 1).await?.is_empty() {
         note(core, &[]);

@@ -113,6 +113,7 @@ impl Draft {
             body: EventBody::Notification(notification),
         }));
         let due = (!is_at_rest(&self.job)).then(|| self.now + DUE_AFTER);
+        let on_the_ledger = !self.machines.is_empty();
         let commit = Commit {
             job: self.job.clone(),
             version: self.version,
@@ -124,6 +125,9 @@ impl Draft {
             reserves: self.reserves,
         };
         let committed = core.storage.commit(commit).await?;
+        if on_the_ledger {
+            core.books.was_written();
+        }
         core.bells.ring(self.job.id());
         Ok(StoredJobLite { job: self.job, version: committed.version })
     }

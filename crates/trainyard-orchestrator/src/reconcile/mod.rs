@@ -110,6 +110,9 @@ fn look_every(core: &Core, stored: &StoredJob) -> Duration {
 }
 
 async fn perform(core: &Arc<Core>, stored: StoredJob, step: Step) -> Result<Option<Duration>, Error> {
+    if money::note_up(core, &stored).await? {
+        return Ok(Some(Duration::ZERO));
+    }
     match step {
         Step::Rest => {
             core.leave(stored.job.id());

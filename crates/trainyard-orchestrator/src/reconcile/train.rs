@@ -9,7 +9,7 @@ use trainyard_connector::{
     TrainingState,
 };
 use trainyard_domain::{
-    Fact, Job, JobId, JobState, Machine, NotificationKind, Phase, Reason, Rental, Timestamp, Wish,
+    Fact, Job, JobId, JobState, NotificationKind, Phase, Reason, Rental, Timestamp, Wish,
 };
 use trainyard_storage::StoredJob;
 
@@ -276,12 +276,6 @@ pub(super) async fn note_started(
     draft.apply(&Fact::Started { attempt: rental.attempt, at })?;
     draft.phase(Phase::Training);
     draft.job.set_reason(None);
-    if let Some(from) = money::billed_from(core, &draft.job, rental.attempt, &rental.machine)
-        && let Some(machine) = core.machine_of(&draft.job, rental.attempt).await?
-    {
-        draft.job.set_billed_from(rental.attempt, from);
-        draft.machine(Machine { billed_from: Some(from), ..machine });
-    }
     let provider = stored.job.provider().map_or("", |name| name.as_str()).to_owned();
     draft.tell(NotificationKind::Running, "Training started", format!("The training runs on `{provider}`."));
     draft.commit(core).await?;
