@@ -75,6 +75,21 @@ fn of_two_machines_under_one_name_both_must_go() {
 }
 
 #[test]
+fn who_did_not_see_a_machine_come_up_takes_it_for_up_since_its_order() {
+    let (sightings, id) = (Sightings::default(), "m1".parse().unwrap());
+    let since = |sightings: &Sightings| sightings.up_since(&order(1), &id, at(3));
+    listed(&sightings, 10, vec![machine(1, "m1", MachinePhase::Booting)]);
+    assert_eq!(since(&sightings), None);
+    for seconds in [20, 30] {
+        listed(&sightings, seconds, vec![up("m1")]);
+        assert_eq!(since(&sightings), Some(at(20)), "it was booting before");
+    }
+    let later = Sightings::default();
+    listed(&later, 30, vec![up("m1")]);
+    assert_eq!(since(&later), Some(at(3)));
+}
+
+#[test]
 fn a_provider_that_stopped_answering_is_not_fresh() {
     let sightings = Sightings::default();
     let patience = Duration::from_secs(3600);
