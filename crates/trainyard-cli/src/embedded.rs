@@ -15,7 +15,7 @@ use trainyard::orchestrator::{Keep, Policy};
 use trainyard::{AgentOptions, Clouds, Config, LocalOptions, Orchestrator};
 use trainyard_server::{Bound, Server, ServerConfig};
 
-use crate::config::{BudgetSection, Key, ProvidersSection, Settings};
+use crate::config::{BudgetSection, Key, Settings};
 use crate::exit::Failure;
 
 /// How long what is under way may take at shutdown.
@@ -61,39 +61,59 @@ pub(crate) async fn open(settings: &Settings) -> Result<Orchestrator, Failure> {
 
 /// The clouds that have a key.
 fn clouds(settings: &Settings) -> Result<Clouds, Failure> {
-    let (ProvidersSection { runpod, lambda, vastai }, keys) = (&settings.providers, &settings.keys);
-    let read = |key: &Option<Key>| key.as_ref().map(Key::read).transpose();
+    let keys = &settings.keys;
+    #[cfg(not(feature = "runpod"))]
+    not_built_in("runpod", keys.runpod.as_ref());
+    #[cfg(not(feature = "lambda"))]
+    not_built_in("lambda", keys.lambda.as_ref());
+    #[cfg(not(feature = "vastai"))]
+    not_built_in("vastai", keys.vastai.as_ref());
     Ok(Clouds {
         agent: agent(settings)?,
         #[cfg(feature = "runpod")]
-        runpod: read(&keys.runpod)?.map(|key| RunPodOptions {
+        runpod: read(keys.runpod.as_ref())?.map(|key| RunPodOptions {
             key,
-            url: runpod.url.clone(),
-            proxy_url: runpod.proxy_url.clone(),
-            image: runpod.image.clone(),
-            community: runpod.community.unwrap_or(false),
-            network_volume: runpod.network_volume.clone(),
-            settle_s: runpod.settle_s,
+            url: settings.providers.runpod.url.clone(),
+            proxy_url: settings.providers.runpod.proxy_url.clone(),
+            image: settings.providers.runpod.image.clone(),
+            community: settings.providers.runpod.community.unwrap_or(false),
+            network_volume: settings.providers.runpod.network_volume.clone(),
+            settle_s: settings.providers.runpod.settle_s,
         }),
         #[cfg(feature = "lambda")]
-        lambda: read(&keys.lambda)?.map(|key| LambdaOptions {
+        lambda: read(keys.lambda.as_ref())?.map(|key| LambdaOptions {
             key,
-            url: lambda.url.clone(),
-            ssh_port: lambda.ssh_port,
-            strict_host_keys: lambda.strict_host_keys.unwrap_or(false),
-            image_family: lambda.image_family.clone(),
-            file_system: lambda.file_system.clone(),
-            settle_s: lambda.settle_s,
+            url: settings.providers.lambda.url.clone(),
+            ssh_port: settings.providers.lambda.ssh_port,
+            strict_host_keys: settings.providers.lambda.strict_host_keys.unwrap_or(false),
+            image_family: settings.providers.lambda.image_family.clone(),
+            file_system: settings.providers.lambda.file_system.clone(),
+            settle_s: settings.providers.lambda.settle_s,
         }),
         #[cfg(feature = "vastai")]
-        vastai: read(&keys.vastai)?.map(|key| VastOptions {
+        vastai: read(keys.vastai.as_ref())?.map(|key| VastOptions {
             key,
-            url: vastai.url.clone(),
-            image: vastai.image.clone(),
-            min_reliability: vastai.min_reliability,
-            settle_s: vastai.settle_s,
+            url: settings.providers.vastai.url.clone(),
+            image: settings.providers.vastai.image.clone(),
+            min_reliability: settings.providers.vastai.min_reliability,
+            settle_s: settings.providers.vastai.settle_s,
         }),
     })
+}
+
+#[cfg(any(feature = "runpod", feature = "lambda", feature = "vastai"))]
+fn read(key: Option<&Key>) -> Result<Option<secrecy::SecretString>, Failure> {
+    key.map(Key::read).transpose()
+}
+
+/// A key that this program has no use for is no error: it may stand in the environment for others.
+#[cfg(not(all(feature = "runpod", feature = "lambda", feature = "vastai")))]
+fn not_built_in(provider: &str, key: Option<&Key>) {
+    if key.is_some() {
+        crate::out::note(format!(
+            "there is a key for `{provider}`, and this program was built without that provider"
+        ));
+    }
 }
 
 /// How the agent reaches a machine.

@@ -21,6 +21,7 @@ pub(crate) enum Exit {
     /// No server answered.
     Unreachable,
     /// The command that was run on a job's machine ended with this code (`ssh`), as `ssh` itself tells it.
+    #[cfg(feature = "lambda")]
     Command(u8),
     /// Ctrl-C ended the watching; the job goes on. The shells' number for it, so that `run && use` stops there.
     Detached,
@@ -36,6 +37,7 @@ impl Exit {
             Exit::JobFailed => 3,
             Exit::NotFound => 4,
             Exit::Unreachable => 5,
+            #[cfg(feature = "lambda")]
             Exit::Command(code) => code,
             Exit::Detached => 130,
         }

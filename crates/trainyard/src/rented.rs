@@ -35,6 +35,10 @@ pub enum CloudError {
 }
 
 /// The connectors of all clouds that have a key. Reads the agent's binaries where there is one.
+#[cfg_attr(
+    not(any(feature = "runpod", feature = "lambda", feature = "vastai")),
+    expect(unused_variables, unused_mut, reason = "no cloud is built in")
+)]
 pub(crate) fn connectors(
     clouds: &Clouds,
     installation: &Installation,
@@ -65,6 +69,10 @@ pub fn machine_ssh_key(data: &std::path::Path) -> Result<secrecy::SecretString, 
     Ok(trainyard_lambda::user_key(&installation.ssh_seed())?)
 }
 
+#[cfg_attr(
+    not(any(feature = "runpod", feature = "lambda", feature = "vastai")),
+    expect(dead_code, reason = "no cloud is built in")
+)]
 fn now() -> Timestamp {
     SystemClock.now()
 }

@@ -48,6 +48,10 @@ impl Keys {
 
 impl Key {
     /// The key itself. A file that is named and cannot be read is an error.
+    #[cfg_attr(
+        not(any(feature = "runpod", feature = "lambda", feature = "vastai")),
+        expect(dead_code, reason = "no cloud is built in")
+    )]
     pub(crate) fn read(&self) -> Result<SecretString, Failure> {
         match self {
             Key::Here(key) => Ok(key.clone()),
