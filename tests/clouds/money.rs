@@ -12,7 +12,8 @@ use trainyard_tests::{Answer, say, until};
 
 use crate::yard::{JOBS, SOON, VENDORS, Yard, list, sh};
 
-/// Seconds of the planned run where `TRAINYARD_TEST_TRAINING_S` names no other, and what a start may differ by then.
+/// Seconds of the planned run where `TRAINYARD_TEST_TRAINING_S` names no other (at most 90), and what a start may differ
+/// by then.
 const SHORT_S: u64 = 10;
 const SHORT_SLACK_S: f64 = 15.0;
 
