@@ -342,7 +342,7 @@ fn json_or_word(text: &str) -> Value {
 }
 
 /// `24GB` as a number.
-fn memory_gb(text: &str) -> Option<u32> {
+pub(crate) fn memory_gb(text: &str) -> Option<u32> {
     let upper = text.to_ascii_uppercase();
     upper.strip_suffix("GB")?.trim().parse().ok()
 }

@@ -4,13 +4,14 @@ use serde_json::Value;
 
 use crate::client::{Api, ClientArgs};
 use crate::exit::{Exit, Outcome};
+use crate::job_spec::memory_gb;
 use crate::out::{self, note};
 
 /// Show machines for rent over all configured providers, the cheapest first
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Only these models, such as `A100-80GB,H100`
-    #[arg(long)]
+    /// The GPU: models (`A100-80GB,H100`) or the least memory (`24GB`)
+    #[arg(long, value_name = "GPU")]
     gpu: Option<String>,
     /// At least this much memory per GPU, in GB
     #[arg(long, value_name = "GB")]
@@ -34,7 +35,11 @@ pub(crate) struct Args {
 /// Runs the command.
 pub(crate) async fn run(args: Args) -> Outcome {
     let mut query = Vec::new();
-    query.extend(args.gpu.map(|gpu| ("gpu", gpu)));
+    // As `run` takes it.
+    query.extend(args.gpu.map(|gpu| match memory_gb(&gpu) {
+        Some(memory) => ("gpu_memory_gb", memory.to_string()),
+        None => ("gpu", gpu),
+    }));
     query.extend(args.gpu_memory_gb.map(|memory| ("gpu_memory_gb", memory.to_string())));
     query.extend(args.gpu_count.map(|count| ("gpu_count", count.to_string())));
     query.extend(args.max_price.map(|price| ("max_price", price)));
