@@ -6,7 +6,7 @@ use trainyard_simulator::faults::{Canned, Fault, FaultPlan, Rule};
 use trainyard_tests::until;
 
 use crate::sweep::{by_hand, installation};
-use crate::yard::{JOBS, SOON, Yard, list, sh, with_agent};
+use crate::yard::{JOBS, SOON, Yard, list, placed, sh, with_agent};
 
 fn alarm(yard: &Yard, code: &str) -> Option<Value> {
     let resources = yard.http.get("/api/training/resources").ok(200);
@@ -37,7 +37,7 @@ fn a_vendor_that_refuses_a_removal_is_an_alarm_with_what_it_costs_over_the_budge
     yard.create("m", &spec);
     yard.submit("m", "runpod").ok(200);
     yard.await_state("m", "running");
-    let attempt = list(&yard.get("m", "").ok(200)["attempts"])[0].clone();
+    let attempt = placed(&yard.get("m", "").ok(200))[0].clone();
     let number =
         |value: &Value| -> f64 { value.as_str().and_then(|text| text.parse().ok()).expect("a number") };
     let price = number(&attempt["price_per_hour"]["amount"]);
@@ -80,7 +80,7 @@ fn four_fifths_of_a_budget_are_told_once() {
     let job = yard.get("m", "").ok(200);
     let number =
         |value: &Value| -> f64 { value.as_str().and_then(|text| text.parse().ok()).expect("a number") };
-    let price = number(&list(&job["attempts"])[0]["price_per_hour"]["amount"]) / 3600.0;
+    let price = number(&placed(&job)[0]["price_per_hour"]["amount"]) / 3600.0;
     let spent = || number(&yard.get("m", "").ok(200)["cost"]["amount"]);
     // A fifth of it must be more than the five seconds that are kept for the removal.
     let enough =

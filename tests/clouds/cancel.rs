@@ -7,7 +7,7 @@ use trainyard_simulator::Vendor;
 use trainyard_simulator::faults::{Fault, Rule};
 use trainyard_tests::until;
 
-use crate::yard::{SOON, VENDORS, Yard, list, sh};
+use crate::yard::{SOON, VENDORS, Yard, placed, sh};
 
 /// A cancel is answered within this.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
@@ -98,7 +98,7 @@ fn cancel(yard: &Yard, when: &str) {
     let job = yard.await_gone("c");
     assert_eq!(yard.status("c")["state"], "stopped", "{when}");
     until(SOON, "nothing to be alive", || yard.world().alive().is_empty().then_some(()));
-    assert!(list(&job["attempts"]).len() <= 1, "{when}: nothing more was ordered: {job}");
+    assert!(placed(&job).len() <= 1, "{when}: nothing more was ordered: {job}");
 }
 
 /// Keeps the list of vendors honest: a fourth one needs a line here.

@@ -4,7 +4,7 @@ use serde_json::json;
 use trainyard_simulator::Vendor;
 use trainyard_simulator::faults::{Fault, Rule};
 
-use crate::yard::{VENDORS, Yard, list, sh};
+use crate::yard::{VENDORS, Yard, placed, sh};
 
 #[test]
 fn thirty_jobs_at_once_are_independent_and_right_at_the_end() {
@@ -78,7 +78,7 @@ fn a_container_that_is_started_again_ten_times_trains_once() {
             } else {
                 // The one attempt it had was lost with its container, and is told so.
                 let job = yard.get("r", "").ok(200);
-                assert_eq!(list(&job["attempts"]).len(), 1, "{job}");
+                assert_eq!(placed(&job).len(), 1, "{job}");
                 assert_eq!(status["exit_code"], json!(null), "{status}");
             }
         }

@@ -10,7 +10,7 @@ use trainyard_simulator::faults::{Fault, FaultPlan, Rule};
 use trainyard_simulator::{Delays, Options, Vendor};
 use trainyard_tests::{Answer, say, until};
 
-use crate::yard::{JOBS, SOON, VENDORS, Yard, list, sh};
+use crate::yard::{JOBS, SOON, VENDORS, Yard, list, placed, sh};
 
 /// Seconds of the planned run where `TRAINYARD_TEST_TRAINING_S` names no other (at most 90), and what a start may differ
 /// by then.
@@ -89,7 +89,7 @@ fn stopped_in_time(vendor: Vendor, provider: &str) {
     yard.submit("m", provider).ok(200);
     yard.await_state("m", "running");
     let job = yard.get("m", "").ok(200);
-    let price = amount(&list(&job["attempts"])[0]["price_per_hour"]);
+    let price = amount(&placed(&job)[0]["price_per_hour"]);
     // Traffic that may come is set aside; the rest is for a few seconds.
     let job_left = yard.http.post("/api/training/estimates", &job["specification"]).ok(200);
     let of = |all: &Value| list(all).iter().find(|one| one["provider"] == provider).cloned();
@@ -215,7 +215,7 @@ fn run(yard: &Yard, vendor: Vendor, provider: &str, id: &str, spec: &Value) -> M
     yard.submit(id, provider).ok(200);
     yard.await_state(id, "completed");
     let job = yard.await_gone(id);
-    let attempt = &list(&job["attempts"])[0];
+    let attempt = &placed(&job)[0];
     let entry = until(SOON, "the bill to be settled", || {
         let resources = yard.http.get("/api/training/resources").ok(200);
         let entry =

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use trainyard_simulator::{Options, Vendor};
 use trainyard_tests::until;
 
-use crate::yard::{JOBS, SOON, VENDORS, Yard, list, sha256};
+use crate::yard::{JOBS, SOON, VENDORS, Yard, list, placed, sha256};
 
 /// Steps between two checkpoints.
 const INTERVAL: u64 = 40;
@@ -70,15 +70,13 @@ fn newest_step(root: &Path, id: &str) -> Option<u64> {
     steps.max()
 }
 
-/// The attempts of the job that got a machine. An offer that was shown and is out of stock is an attempt too.
-fn placed(yard: &Yard) -> Vec<Value> {
-    let job = yard.get("torn", "").ok(200);
-    list(&job["attempts"]).iter().filter(|attempt| attempt["provider_job_id"].is_string()).cloned().collect()
+fn attempts(yard: &Yard) -> Vec<Value> {
+    placed(&yard.get("torn", "").ok(200))
 }
 
 /// The machine of so many that trains now, by its cloud.
 fn machine_of(yard: &Yard, nth: usize) -> (Vendor, &'static str, String) {
-    let placed = until(SOON, "a machine", || Some(placed(yard)).filter(|all| all.len() == nth));
+    let placed = until(SOON, "a machine", || Some(attempts(yard)).filter(|all| all.len() == nth));
     let last = &placed[nth - 1];
     yard.await_status("torn", "it to train", |status| {
         status["provider_job_id"] == last["provider_job_id"] && status["phase"] == "training"
@@ -95,7 +93,7 @@ fn adapter(yard: &Yard, id: &str) -> String {
 
 /// Each attempt after a loss went on from a checkpoint that was home when its machine was destroyed, or a later one.
 fn resumed(yard: &Yard, lost_at: &[u64]) {
-    let placed = placed(yard);
+    let placed = attempts(yard);
     assert_eq!(placed.len(), 4, "{placed:?}");
     for (attempt, step) in placed[1..].iter().zip(lost_at) {
         let from = attempt["resumed_from"]["step"].as_u64();

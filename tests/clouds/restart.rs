@@ -8,7 +8,7 @@ use trainyard_simulator::Vendor;
 use trainyard_simulator::world::Machine;
 use trainyard_tests::until;
 
-use crate::yard::{JOBS, SOON, Yard, list, sh, with_agent};
+use crate::yard::{JOBS, SOON, Yard, list, placed, sh, with_agent};
 
 /// Trains, writes everything that a training can leave, and tells when it is over.
 fn trains(yard: &Yard, id: &str) -> Value {
@@ -97,7 +97,7 @@ fn what_ended_under_an_agent_that_crashed_comes_home() {
             list(&series["points"]).iter().filter_map(|point| point["step"].as_u64()).collect();
         assert_eq!(steps, [1, 2, 3], "each point once");
         let job = yard.get("j", "").ok(200);
-        assert_eq!(list(&job["attempts"]).len(), 1, "{job}");
+        assert_eq!(placed(&job).len(), 1, "{job}");
         let ran = std::fs::read_to_string(yard.server.directory().join("j-ran")).expect("it ran");
         assert_eq!(ran, "once\n", "trained once");
         yard.await_gone("j");
@@ -123,7 +123,7 @@ fn a_failure_is_told_by_the_agent_after_the_one_that_crashed() {
     assert!(status.to_string().contains("exit code 3"), "{status}");
     assert!(yard.log("j").contains("no such thing"), "{}", yard.log("j"));
     let job = yard.get("j", "").ok(200);
-    assert_eq!((list(&job["attempts"]).len(), machine.vendor), (1, Vendor::Vastai), "{job}");
+    assert_eq!((placed(&job).len(), machine.vendor), (1, Vendor::Vastai), "{job}");
     yard.await_gone("j");
     yard.assert_empty();
 }

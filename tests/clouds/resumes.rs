@@ -10,7 +10,7 @@ use trainyard_simulator::Vendor;
 use trainyard_tests::until;
 
 use crate::recovery::await_home;
-use crate::yard::{JOBS, SOON, Yard, list, sh, with_agent};
+use crate::yard::{JOBS, SOON, Yard, list, placed, sh, with_agent};
 
 /// Steps between two checkpoints, where the training waits, and where it ends.
 const INTERVAL: u64 = 10;
@@ -58,8 +58,9 @@ fn went_on(yard: &Yard, id: &str, attempts: usize) -> Vec<Value> {
     let log = yard.log(id);
     assert!(log.contains(&format!("from step {INTERVAL}\n")), "{log}");
     let job = yard.get(id, "").ok(200);
-    assert_eq!(list(&job["attempts"]).len(), attempts, "{job}");
-    list(&job["attempts"]).clone()
+    let placed = placed(&job);
+    assert_eq!(placed.len(), attempts, "{job}");
+    placed
 }
 
 /// What was trained twice is marked, and nothing is missing.

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use trainyard_simulator::Options;
 use trainyard_tests::Http;
 
-use crate::yard::{Clouds, Yard, list, sh};
+use crate::yard::{Clouds, Yard, list, placed, sh};
 
 /// What a vendor's key makes there.
 fn make(clouds: &Clouds, vendor: &str, path: &str, body: &Value) -> Value {
@@ -35,7 +35,7 @@ fn the_second_machine_has_it(yard: &Yard, provider: &str, region: &str) {
     assert!(yard.log("second").contains("from-before"), "{}", yard.log("second"));
     for job in ["first", "second"] {
         let job = yard.await_gone(job);
-        let attempts = list(&job["attempts"]);
+        let attempts = placed(&job);
         assert_eq!(attempts.len(), 1, "{job}");
         assert_eq!(attempts[0]["offer"]["region"], region, "{job}");
     }

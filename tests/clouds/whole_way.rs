@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use trainyard_simulator::Vendor;
 use trainyard_tests::{Heard, WebSocket};
 
-use crate::yard::{SOON, Yard, builtin, list, sha256};
+use crate::yard::{SOON, Yard, builtin, list, placed, sha256};
 
 #[test]
 fn at_runpod() {
@@ -79,7 +79,7 @@ fn verified(yard: &Yard, provider: &str) {
 /// The machine is gone, by its vendor and by ours, and both books agree within one billing unit.
 fn paid(yard: &Yard, vendor: Vendor) {
     let job = yard.await_gone("way");
-    let attempts = list(&job["attempts"]);
+    let attempts = placed(&job);
     assert_eq!(attempts.len(), 1, "{job}");
     let machines = yard.machines_of("way");
     assert_eq!(machines.len(), 1);
