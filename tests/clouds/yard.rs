@@ -273,8 +273,7 @@ pub(crate) fn list(value: &Value) -> &Vec<Value> {
     value.as_array().unwrap_or_else(|| panic!("not a list: {value}"))
 }
 
-/// The attempts of a job that got a machine. Others were refused: an offer may be out of stock though it is shown, and a
-/// simulated machine whose port another program of this computer has is refused as if it were.
+/// The attempts of a job that got a machine. Others were refused: an offer may be out of stock though it is shown.
 #[track_caller]
 pub(crate) fn placed(job: &Value) -> Vec<Value> {
     list(&job["attempts"]).iter().filter(|attempt| attempt["provider_job_id"].is_string()).cloned().collect()

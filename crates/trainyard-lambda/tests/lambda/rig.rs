@@ -5,7 +5,7 @@ mod shared;
 
 use secrecy::SecretString;
 use trainyard_agent::AgentSupply;
-use trainyard_domain::{OrderName, Resources};
+use trainyard_domain::Resources;
 use trainyard_lambda::{LambdaConfig, LambdaLabsConnector};
 use trainyard_simulator::{Simulator, Vendor};
 
@@ -36,11 +36,6 @@ impl shared::Setup for Lambda {
 
     fn any() -> Resources {
         any()
-    }
-
-    /// One whose port another program of this computer has is refused like one without capacity.
-    fn can_be_placed(config: &LambdaConfig, name: &OrderName) -> bool {
-        std::net::TcpListener::bind(("0.0.0.0", config.supply.port_of(name))).is_ok()
     }
 }
 

@@ -1,7 +1,8 @@
 //! The life of one machine, from the order to its end: a task that goes by the world's clock.
 
+use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -13,6 +14,9 @@ use crate::vendor::Vendor;
 
 /// Exits kept of one machine.
 const EXITS_MAX: usize = 1000;
+
+/// How long a machine waits at its first start for a port that another program of this computer has.
+const PORTS_WITHIN: Duration = Duration::from_secs(30);
 
 /// Lives it. Ends when the machine is gone.
 pub(super) async fn live(world: World, uid: Uid, mut wishes: watch::Receiver<Wanted>, mut fates: Vec<Fate>) {
@@ -55,6 +59,10 @@ async fn run(world: &World, uid: Uid, fates: &mut Vec<Fate>) {
     if let Some(Ill::Start(text)) = &machine.ills.ill {
         return broken(world, &machine, Ill::Start(text.clone())).await;
     }
+    if machine.starts == 0 && !world.may_be_scripted(machine.vendor) && !free(&machine.order.ports).await {
+        let text = "a port of this computer that the machine needs is in use by another program";
+        return broken(world, &machine, Ill::Start(text.to_owned())).await;
+    }
     let forwards = match &machine.order {
         order if order.mapped => Forwards::bind(world, uid, &order.ports).await,
         _ => Forwards::default(),
@@ -73,6 +81,20 @@ async fn run(world: &World, uid: Uid, fates: &mut Vec<Fate>) {
         }
     };
     tokio::join!(program, service);
+}
+
+/// Waits until no other program of this computer listens on them, such as a machine of another world. Says whether none
+/// does.
+async fn free(ports: &[u16]) -> bool {
+    let until = Instant::now() + PORTS_WITHIN;
+    let taken = |port: &u16| TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port)).is_err();
+    while ports.iter().any(taken) {
+        if Instant::now() > until {
+            return false;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    true
 }
 
 /// From the order to the image.

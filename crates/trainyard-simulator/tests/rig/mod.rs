@@ -32,11 +32,6 @@ pub(crate) trait Setup {
 
     /// Whatever there is.
     fn any() -> Resources;
-
-    /// Whether an order of this name can be placed on this computer.
-    fn can_be_placed(_config: &Self::Config, _name: &OrderName) -> bool {
-        true
-    }
 }
 
 pub(crate) struct Rig<S: Setup> {
@@ -108,9 +103,7 @@ impl<S: Setup> Rig<S> {
     /// An order of the cheapest machine.
     pub(crate) async fn order(&self) -> ProvisionOrder {
         let offer = self.offers().await.into_iter().next();
-        let names = std::iter::repeat_with(new_order);
-        let name = names.take(1_000).find(|name| S::can_be_placed(&self.config, name)).unwrap();
-        ProvisionOrder { name, resources: S::any(), offer, image: None, registry: None }
+        ProvisionOrder { name: new_order(), resources: S::any(), offer, image: None, registry: None }
     }
 
     pub(crate) async fn provision(&self, order: &ProvisionOrder) -> Result<Placement, ConnectorError> {

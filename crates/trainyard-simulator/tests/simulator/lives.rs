@@ -82,7 +82,7 @@ async fn a_whole_machine_goes_on_when_its_program_ends() {
 }
 
 #[tokio::test]
-async fn an_order_for_a_port_in_use_finds_no_capacity() {
+async fn a_port_of_another_machine_is_no_capacity_and_one_of_another_program_is_waited_for() {
     let (simulator, world) = start(options()).await;
     let free = TcpListener::bind("0.0.0.0:0").await.unwrap().local_addr().unwrap().port();
     let with_port = |port| Order { ports: vec![port], ..order(Vendor::Vastai, "sleep 1009") };
@@ -93,8 +93,12 @@ async fn an_order_for_a_port_in_use_finds_no_capacity() {
     let again = world.place(&call, with_port(free)).unwrap();
     remove(&world, &again).await;
     let foreign = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let refused = world.place(&call, with_port(foreign.local_addr().unwrap().port()));
-    assert_eq!(refused.unwrap_err(), Refused::NoCapacity, "another program has it");
+    let waiting = world.place(&call, with_port(foreign.local_addr().unwrap().port())).unwrap();
+    let seen = until(&world, &waiting, |it| it.phase == Phase::Starting).await;
+    assert_eq!(seen.starts, 0, "another program has it");
+    drop(foreign);
+    until(&world, &waiting, |it| it.phase == Phase::Running).await;
+    remove(&world, &waiting).await;
     simulator.stop().await;
 }
 
