@@ -15,7 +15,7 @@ use crate::vendor::Vendor;
 /// Exits kept of one machine.
 const EXITS_MAX: usize = 1000;
 
-/// How long a machine waits at its first start for a port that another program of this computer has.
+/// How long a machine waits at its first start for a port that another one, or another program of this computer, has.
 const PORTS_WITHIN: Duration = Duration::from_secs(30);
 
 /// Lives it. Ends when the machine is gone.
@@ -59,8 +59,9 @@ async fn run(world: &World, uid: Uid, fates: &mut Vec<Fate>) {
     if let Some(Ill::Start(text)) = &machine.ills.ill {
         return broken(world, &machine, Ill::Start(text.clone())).await;
     }
-    if machine.starts == 0 && !world.may_be_scripted(machine.vendor) && !free(&machine.order.ports).await {
-        let text = "a port of this computer that the machine needs is in use by another program";
+    if machine.starts == 0 && !world.may_be_scripted(machine.vendor) && !has_its_ports(world, &machine).await
+    {
+        let text = "a port of this computer that the machine needs is in use by another machine or program";
         return broken(world, &machine, Ill::Start(text.to_owned())).await;
     }
     let forwards = match &machine.order {
@@ -83,12 +84,13 @@ async fn run(world: &World, uid: Uid, fates: &mut Vec<Fate>) {
     tokio::join!(program, service);
 }
 
-/// Waits until no other program of this computer listens on them, such as a machine of another world. Says whether none
-/// does.
-async fn free(ports: &[u16]) -> bool {
+/// All machines share the ports of this computer. Waits until no older machine of this world has these and no other program
+/// listens on them, such as a machine of another world. Says whether that came about.
+async fn has_its_ports(world: &World, machine: &Machine) -> bool {
     let until = Instant::now() + PORTS_WITHIN;
+    let ports = &machine.order.ports;
     let taken = |port: &u16| TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port)).is_err();
-    while ports.iter().any(taken) {
+    while world.has_older_with(machine.uid, ports) || ports.iter().any(taken) {
         if Instant::now() > until {
             return false;
         }
@@ -214,6 +216,14 @@ impl World {
             self.doom(&machine, fate);
         }
         Some(machine)
+    }
+
+    /// Whether a machine that was ordered before this one, and is not gone, has one of these ports.
+    fn has_older_with(&self, uid: Uid, ports: &[u16]) -> bool {
+        let state = self.state();
+        let mut older =
+            state.machines.values().map(|kept| &kept.now).filter(|it| it.uid < uid && it.is_alive());
+        older.any(|it| it.order.ports.iter().any(|port| ports.contains(port)))
     }
 
     /// Whether a machine of that vendor may be no process: such ones share no ports.

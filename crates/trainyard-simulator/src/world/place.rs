@@ -45,9 +45,6 @@ impl World {
         let offer = state.offer(call, &order)?;
         let price = price(call, &order, &offer);
         state.allow(call, vendor, price, now)?;
-        if !self.may_be_scripted(vendor) && order.ports.iter().any(|port| state.is_taken(*port)) {
-            return Err(Refused::NoCapacity);
-        }
         state.take(&offer, order.units);
         let (offer, units) = altered(call, offer, order.units);
         state.last_uid += 1;
@@ -156,12 +153,6 @@ impl State {
             return Err(Refused::Quota);
         }
         Ok(())
-    }
-
-    /// All machines share the ports of this computer. One that another program has is waited for when the machine starts.
-    fn is_taken(&self, port: u16) -> bool {
-        let mut living = self.machines.values().map(|kept| &kept.now).filter(|machine| machine.is_alive());
-        living.any(|machine| machine.order.ports.contains(&port))
     }
 
     fn id(&mut self, call: &Call, vendor: Vendor) -> String {

@@ -5,8 +5,9 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use trainyard_simulator::faults::Fault;
+use trainyard_simulator::world::Machine;
 use trainyard_simulator::world::{Call, Cause, Ill, Source};
-use trainyard_simulator::{Delays, Options, Order, Phase, Refused, Vendor};
+use trainyard_simulator::{Delays, Options, Order, Phase, Vendor};
 
 use super::rig::{create, line, options, order, place, remove, running, start, until};
 
@@ -82,23 +83,28 @@ async fn a_whole_machine_goes_on_when_its_program_ends() {
 }
 
 #[tokio::test]
-async fn a_port_of_another_machine_is_no_capacity_and_one_of_another_program_is_waited_for() {
+async fn a_port_that_another_machine_or_program_has_is_waited_for() {
     let (simulator, world) = start(options()).await;
-    let free = TcpListener::bind("0.0.0.0:0").await.unwrap().local_addr().unwrap().port();
-    let with_port = |port| Order { ports: vec![port], ..order(Vendor::Vastai, "sleep 1009") };
     let call = create(Vendor::Vastai, &[]);
-    let machine = world.place(&call, with_port(free)).unwrap();
-    assert_eq!(world.place(&call, with_port(free)).unwrap_err(), Refused::NoCapacity);
-    remove(&world, &machine).await;
-    let again = world.place(&call, with_port(free)).unwrap();
-    remove(&world, &again).await;
+    let with_port = |port| {
+        let order = Order { ports: vec![port], ..order(Vendor::Vastai, "sleep 1009") };
+        world.place(&call, order).unwrap()
+    };
+    let waits = async |machine: &Machine| {
+        let seen = until(&world, machine, |it| it.phase == Phase::Starting).await;
+        assert_eq!(seen.starts, 0, "another one has it");
+    };
+    let port_here = |listener: &TcpListener| listener.local_addr().unwrap().port();
+
     let foreign = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let waiting = world.place(&call, with_port(foreign.local_addr().unwrap().port())).unwrap();
-    let seen = until(&world, &waiting, |it| it.phase == Phase::Starting).await;
-    assert_eq!(seen.starts, 0, "another program has it");
+    let (first, second) = (with_port(port_here(&foreign)), with_port(port_here(&foreign)));
+    waits(&first).await;
     drop(foreign);
-    until(&world, &waiting, |it| it.phase == Phase::Running).await;
-    remove(&world, &waiting).await;
+    until(&world, &first, |it| it.phase == Phase::Running).await;
+    waits(&second).await;
+    remove(&world, &first).await;
+    until(&world, &second, |it| it.phase == Phase::Running).await;
+    remove(&world, &second).await;
     simulator.stop().await;
 }
 
