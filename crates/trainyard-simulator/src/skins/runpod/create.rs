@@ -117,7 +117,7 @@ fn contradictions<'a>(
         return Err(answer::bad_request("at most 10 http ports can be exposed").into());
     }
     let login = asked.get("registry").and_then(Value::as_str);
-    if login.is_some_and(|id| !super::account::has_registry(world, id)) {
+    if login.is_some_and(|id| super::account::REGISTRIES.find(world, id).is_none()) {
         return Err(answer::bad_request("registry credential not found").into());
     }
     Ok(gpu)

@@ -28,6 +28,7 @@ mod billing;
 mod catalog;
 mod catalogue;
 mod check;
+mod collection;
 mod create;
 mod gate;
 mod logs;
@@ -99,9 +100,9 @@ async fn route(request: &Request, access: &Access, world: &World) -> Response {
         ("GET", ["v2", "catalog", "gpus", id]) => catalog::gpu(request, id, world),
         ("GET", ["v2", "catalog", "datacenters"]) => catalog::data_centers(world),
         ("GET", ["v2", "billing", "pods"]) => billing::pods(request, world),
-        (_, ["v2", "registries", ..]) => account::registries(request, &parts[2..], world),
+        (_, ["v2", "registries", ..]) => account::REGISTRIES.handle(request, &parts[2..], world),
         (_, ["v2", "account", "ssh-keys"]) => account::ssh_keys(request, world),
-        (_, ["v2", "network-volumes", ..]) => volumes::handle(request, &parts[2..], world),
+        (_, ["v2", "network-volumes", ..]) => volumes::VOLUMES.handle(request, &parts[2..], world),
         ("GET", ["v2", "templates"]) => answer::empty_list("templates"),
         (_, ["v2", "pods"]) => answer::wrong_method("GET, POST"),
         (_, ["v2", "pods", _]) => answer::wrong_method("DELETE, GET, PATCH"),

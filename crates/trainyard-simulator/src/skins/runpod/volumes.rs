@@ -3,8 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use super::answer;
-use super::check::{Field, Rule, body, may, must};
-use crate::http::{Request, Response};
+use super::check::{Field, Rule, may, must};
+use super::collection::{Collection, Made};
+use crate::http::Response;
 use crate::vendor::Vendor;
 use crate::world::World;
 
@@ -16,54 +17,23 @@ const VOLUME: &[Field] = &[
 ];
 /// Most gigabytes of one.
 const SIZE_MAX: i64 = 4096;
-/// Where they lie on the shelf, by id.
-const SHELF: &str = "volume/";
+/// `/v2/network-volumes`.
+pub(super) const VOLUMES: Collection =
+    Collection { shelf: "volume/", name: "networkVolumes", fields: VOLUME, make };
 
-/// `/v2/network-volumes` and one of them.
-pub(super) fn handle(request: &Request, rest: &[&str], world: &World) -> Response {
-    match (request.method.as_str(), rest) {
-        ("GET", []) => {
-            let all = world.shelf(Vendor::Runpod, |shelf| {
-                let volumes = shelf.iter().filter(|(key, _)| key.starts_with(SHELF));
-                volumes.map(|(_, volume)| volume.clone()).collect::<Vec<Value>>()
-            });
-            Response::json(200, &json!({ "networkVolumes": all }))
-        }
-        ("POST", []) => match body(request.json(), VOLUME) {
-            Err(errors) => answer::unprocessable(&errors),
-            Ok(asked) => make(&asked, world),
-        },
-        ("GET", [id]) => {
-            find(world, id).map_or_else(answer::not_found, |volume| Response::json(200, &volume))
-        }
-        ("DELETE", [id]) => {
-            let found = world.shelf(Vendor::Runpod, |shelf| shelf.remove(&format!("{SHELF}{id}")));
-            if found.is_some() { Response::empty(204) } else { answer::not_found() }
-        }
-        (_, []) => answer::wrong_method("GET, POST"),
-        (_, [_]) => answer::wrong_method("DELETE, GET"),
-        _ => answer::problem(404, "Not Found", "The requested path was not found."),
-    }
-}
-
-fn make(asked: &Map<String, Value>, world: &World) -> Response {
+fn make(asked: Map<String, Value>, world: &World) -> Made {
     if asked["size"].as_i64().is_some_and(|size| size > SIZE_MAX) {
-        return answer::unprocessable(&[format!("$.size: must be <= {SIZE_MAX}")]);
+        return Err(answer::unprocessable(&[format!("$.size: must be <= {SIZE_MAX}")]));
     }
     let centers: Vec<String> = world.offers(Vendor::Runpod).into_iter().map(|offer| offer.region).collect();
     if !centers.iter().any(|center| asked["dataCenter"] == center.as_str()) {
-        return answer::bad_request(&format!("data center must be one of: {}", centers.join(", ")));
+        return Err(answer::bad_request(&format!("data center must be one of: {}", centers.join(", "))));
     }
     let id = world.word("abcdefghijklmnopqrstuvwxyz0123456789", 10);
-    let mut volume = Value::Object(asked.clone());
-    volume["id"] = json!(id);
-    volume["type"] = asked.get("type").cloned().unwrap_or_else(|| json!("STANDARD"));
-    world.shelf(Vendor::Runpod, |shelf| shelf.insert(format!("{SHELF}{id}"), volume.clone()));
-    Response::json(201, &volume)
-}
-
-fn find(world: &World, id: &str) -> Option<Value> {
-    world.shelf(Vendor::Runpod, |shelf| shelf.get(&format!("{SHELF}{id}")).cloned())
+    let mut volume = asked;
+    volume.entry("type").or_insert_with(|| json!("STANDARD"));
+    volume.insert("id".to_owned(), json!(id));
+    Ok((id, Value::Object(volume)))
 }
 
 /// The volume that an order mounts, with its data centre and the path; none where it mounts none.
@@ -74,7 +44,7 @@ pub(super) fn mounted(asked: &Map<String, Value>, world: &World) -> Result<Optio
     let mount = asked.get("mounts").and_then(|mounts| mounts["network"].get(0));
     let Some(mount) = mount else { return Ok(None) };
     let text = |name: &str| mount[name].as_str().unwrap_or_default().to_owned();
-    let Some(volume) = find(world, &text("volumeId")) else {
+    let Some(volume) = VOLUMES.find(world, &text("volumeId")) else {
         return Err(answer::bad_request("network volume not found").into());
     };
     if asked.get("cloud").is_some_and(|cloud| cloud != "SECURE") {
