@@ -12,29 +12,21 @@ use trainyard_storage::{Checkpoint, DiskCheckpoints};
 use super::copies::{NAME, STEP};
 use super::depot::Depot;
 use super::kinds::{Tally, turned};
-use super::liar::{Files, Liars, Story};
-use super::transfers::{left, orchestrator, submit};
+use super::liar::{Files, Liars};
+use super::transfers::{Round, left, none_accepted, orchestrator};
 use super::wanted;
 use crate::dice::Dice;
 
 /// Corruptions of the suite's share, of each kind.
 const SHARE: usize = 100;
 /// Trainings at once, and lies about the checkpoint of each.
-const AT_ONCE: usize = 10;
-const MANIFESTS: u64 = 3;
-const PARTS: u64 = 12;
+const ROUND: Round = Round { jobs: 10, manifests: 3, parts: 12 };
 /// Longest wait for a checkpoint to be home.
 const SOON: Duration = Duration::from_secs(120);
 
-#[test]
-fn no_corruption_of_a_checkpoint_on_its_way_is_accepted() {
-    let mut threads = tokio::runtime::Builder::new_multi_thread();
-    let runtime = threads.worker_threads(2).enable_all().build().expect("a runtime");
-    runtime.block_on(copies(wanted(SHARE * 10) / 10));
-}
-
-async fn copies(wanted: usize) {
-    let mut dice = Dice::new("corrupted copies of checkpoints");
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_corruption_of_a_checkpoint_on_its_way_is_accepted() {
+    let (mut dice, wanted) = (Dice::new("corrupted copies of checkpoints"), wanted(SHARE * 10) / 10);
     let directory = tempfile::tempdir().expect("a directory");
     let root = directory.path().join("checkpoints");
     let (liars, address) = Liars::serve(root.join("jobs"), Dice::new("corruptions")).await;
@@ -43,16 +35,8 @@ async fn copies(wanted: usize) {
     let mut round = 0;
     while liars.told().0 < wanted {
         round += 1;
-        let mut jobs = Vec::new();
-        for n in 0..AT_ONCE {
-            let id: JobId = format!("job-{round}-{n}").parse().expect("an id");
-            let (files, older) = (left(&mut dice), left(&mut dice));
-            let (manifests, parts) = (dice.below(MANIFESTS) as usize, dice.below(PARTS) as usize);
-            liars.expect_copy(&id, Story { files: files.clone(), older, manifests, parts });
-            submit(&orchestrator, &id).await;
-            jobs.push((id, files));
-        }
-        for (id, files) in jobs {
+        let expect = |id: &JobId, story| liars.expect_copy(id, story);
+        for (id, files) in ROUND.begin(round, &mut dice, &orchestrator, expect).await {
             let held = home(&checkpoints, &liars, &id).await;
             assert_eq!((held.name.as_str(), held.step), (NAME, Some(STEP)), "{id}");
             assert_eq!(stored(&checkpoints, &held), files, "what is stored of {id}");
@@ -60,10 +44,7 @@ async fn copies(wanted: usize) {
             orchestrator.cancel(&id).await.expect("cancelled");
         }
     }
-    let (total, kinds, early) = liars.told();
-    assert!(early.is_empty(), "shown before they were verified: {early:?}");
-    trainyard_tests::say(&format!("{total} corruptions of copies of checkpoints, none accepted: {kinds}"));
-    orchestrator.shutdown(Duration::from_secs(5)).await;
+    none_accepted("copies of checkpoints", &liars, orchestrator).await;
 }
 
 /// Waits until every lie was told and the checkpoint is home all the same.

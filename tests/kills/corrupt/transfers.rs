@@ -16,24 +16,54 @@ use crate::dice::Dice;
 
 /// Corruptions of the suite's share.
 const SHARE: usize = 1000;
-/// Jobs at once.
-const AT_ONCE: usize = 24;
-/// Corrupted manifests of one job. Some end an attempt, of which there are twenty.
-const MANIFESTS: u64 = 12;
-/// Corrupted parts of one job.
-const PARTS: u64 = 90;
+/// Of the manifests some end an attempt, of which there are fifty.
+const ROUND: Round = Round { jobs: 24, manifests: 12, parts: 90 };
 /// Longest wait for a job.
 const SOON: Duration = Duration::from_secs(120);
 
-#[test]
-fn no_corruption_of_a_transfer_or_a_manifest_is_accepted() {
-    let mut threads = tokio::runtime::Builder::new_multi_thread();
-    let runtime = threads.worker_threads(2).enable_all().build().expect("a runtime");
-    runtime.block_on(corrupt(wanted(SHARE)));
+/// Jobs at once.
+pub(super) struct Round {
+    /// How many.
+    pub(super) jobs: usize,
+    /// Corrupted manifests of one, less than this.
+    pub(super) manifests: u64,
+    /// Corrupted parts of one, less than this.
+    pub(super) parts: u64,
 }
 
-async fn corrupt(wanted: usize) {
-    let mut dice = Dice::new("corrupted transfers");
+impl Round {
+    /// Submits its jobs, after their stories were told to `expect`. Gives what each is to end with.
+    pub(super) async fn begin(
+        &self,
+        number: usize,
+        dice: &mut Dice,
+        orchestrator: &Orchestrator,
+        expect: impl Fn(&JobId, Story),
+    ) -> Vec<(JobId, Files)> {
+        let mut jobs = Vec::new();
+        for n in 0..self.jobs {
+            let id: JobId = format!("job-{number}-{n}").parse().expect("an id");
+            let (files, older) = (left(dice), left(dice));
+            let (manifests, parts) = (dice.below(self.manifests) as usize, dice.below(self.parts) as usize);
+            expect(&id, Story { files: files.clone(), older, manifests, parts });
+            submit(orchestrator, &id).await;
+            jobs.push((id, files));
+        }
+        jobs
+    }
+}
+
+/// Says what was told, and that nothing of it was shown.
+pub(super) async fn none_accepted(what: &str, liars: &Liars, orchestrator: Orchestrator) {
+    let (total, kinds, early) = liars.told();
+    assert!(early.is_empty(), "shown before they were verified: {early:?}");
+    trainyard_tests::say(&format!("{total} corruptions of {what}, none accepted: {kinds}"));
+    orchestrator.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_corruption_of_a_transfer_or_a_manifest_is_accepted() {
+    let (mut dice, wanted) = (Dice::new("corrupted transfers"), wanted(SHARE));
     let directory = tempfile::tempdir().expect("a directory");
     let artifacts = directory.path().join("artifacts");
     let (liars, address) = Liars::serve(artifacts.clone(), Dice::new("corruptions")).await;
@@ -42,24 +72,13 @@ async fn corrupt(wanted: usize) {
     let mut round = 0;
     while liars.told().0 < wanted {
         round += 1;
-        let mut jobs = Vec::new();
-        for n in 0..AT_ONCE {
-            let id: JobId = format!("job-{round}-{n}").parse().expect("an id");
-            let (files, older) = (left(&mut dice), left(&mut dice));
-            let (manifests, parts) = (dice.below(MANIFESTS) as usize, dice.below(PARTS) as usize);
-            liars.expect(&id, Story { files: files.clone(), older, manifests, parts });
-            submit(&orchestrator, &id).await;
-            jobs.push((id, files));
-        }
-        for (id, files) in jobs {
+        let expect = |id: &JobId, story| liars.expect(id, story);
+        for (id, files) in ROUND.begin(round, &mut dice, &orchestrator, expect).await {
             ended(&orchestrator, &id).await;
             assert_eq!(stored(&artifacts.join(id.as_str())), files, "what is stored of {id}");
         }
     }
-    let (total, kinds, early) = liars.told();
-    assert!(early.is_empty(), "shown before they were verified: {early:?}");
-    trainyard_tests::say(&format!("{total} corruptions of transfers and manifests, none accepted: {kinds}"));
-    orchestrator.shutdown(Duration::from_secs(5)).await;
+    none_accepted("transfers and manifests", &liars, orchestrator).await;
 }
 
 /// What a training leaves: a few small files, one of them empty.
@@ -109,7 +128,7 @@ pub(super) async fn orchestrator(
     .expect("an orchestrator")
 }
 
-pub(super) async fn submit(orchestrator: &Orchestrator, id: &JobId) {
+async fn submit(orchestrator: &Orchestrator, id: &JobId) {
     let mut spec = JobSpec::new("any");
     spec.trainer.command = Some(vec!["true".to_owned()]);
     spec.retry.max_attempts = 50;
