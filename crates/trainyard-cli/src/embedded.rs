@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+#[cfg(any(feature = "runpod", feature = "lambda", feature = "vastai"))]
+use secrecy::SecretString;
 #[cfg(feature = "lambda")]
 use trainyard::LambdaOptions;
 #[cfg(feature = "runpod")]
@@ -15,6 +17,12 @@ use trainyard::orchestrator::{Keep, Policy};
 use trainyard::{AgentOptions, Clouds, Config, LocalOptions, Orchestrator};
 use trainyard_server::{Bound, Server, ServerConfig};
 
+#[cfg(feature = "lambda")]
+use crate::config::LambdaSection;
+#[cfg(feature = "runpod")]
+use crate::config::RunPodSection;
+#[cfg(feature = "vastai")]
+use crate::config::VastSection;
 use crate::config::{BudgetSection, Key, Settings};
 use crate::exit::Failure;
 
@@ -71,38 +79,53 @@ fn clouds(settings: &Settings) -> Result<Clouds, Failure> {
     Ok(Clouds {
         agent: agent(settings)?,
         #[cfg(feature = "runpod")]
-        runpod: read(keys.runpod.as_ref())?.map(|key| RunPodOptions {
-            key,
-            url: settings.providers.runpod.url.clone(),
-            proxy_url: settings.providers.runpod.proxy_url.clone(),
-            image: settings.providers.runpod.image.clone(),
-            community: settings.providers.runpod.community.unwrap_or(false),
-            network_volume: settings.providers.runpod.network_volume.clone(),
-            settle_s: settings.providers.runpod.settle_s,
-        }),
+        runpod: read(keys.runpod.as_ref())?.map(|key| runpod(key, &settings.providers.runpod)),
         #[cfg(feature = "lambda")]
-        lambda: read(keys.lambda.as_ref())?.map(|key| LambdaOptions {
-            key,
-            url: settings.providers.lambda.url.clone(),
-            ssh_port: settings.providers.lambda.ssh_port,
-            strict_host_keys: settings.providers.lambda.strict_host_keys.unwrap_or(false),
-            image_family: settings.providers.lambda.image_family.clone(),
-            file_system: settings.providers.lambda.file_system.clone(),
-            settle_s: settings.providers.lambda.settle_s,
-        }),
+        lambda: read(keys.lambda.as_ref())?.map(|key| lambda(key, &settings.providers.lambda)),
         #[cfg(feature = "vastai")]
-        vastai: read(keys.vastai.as_ref())?.map(|key| VastOptions {
-            key,
-            url: settings.providers.vastai.url.clone(),
-            image: settings.providers.vastai.image.clone(),
-            min_reliability: settings.providers.vastai.min_reliability,
-            settle_s: settings.providers.vastai.settle_s,
-        }),
+        vastai: read(keys.vastai.as_ref())?.map(|key| vastai(key, &settings.providers.vastai)),
     })
 }
 
+#[cfg(feature = "runpod")]
+fn runpod(key: SecretString, said: &RunPodSection) -> RunPodOptions {
+    RunPodOptions {
+        key,
+        url: said.url.clone(),
+        proxy_url: said.proxy_url.clone(),
+        image: said.image.clone(),
+        community: said.community.unwrap_or(false),
+        network_volume: said.network_volume.clone(),
+        settle_s: said.settle_s,
+    }
+}
+
+#[cfg(feature = "lambda")]
+fn lambda(key: SecretString, said: &LambdaSection) -> LambdaOptions {
+    LambdaOptions {
+        key,
+        url: said.url.clone(),
+        ssh_port: said.ssh_port,
+        strict_host_keys: said.strict_host_keys.unwrap_or(false),
+        image_family: said.image_family.clone(),
+        file_system: said.file_system.clone(),
+        settle_s: said.settle_s,
+    }
+}
+
+#[cfg(feature = "vastai")]
+fn vastai(key: SecretString, said: &VastSection) -> VastOptions {
+    VastOptions {
+        key,
+        url: said.url.clone(),
+        image: said.image.clone(),
+        min_reliability: said.min_reliability,
+        settle_s: said.settle_s,
+    }
+}
+
 #[cfg(any(feature = "runpod", feature = "lambda", feature = "vastai"))]
-fn read(key: Option<&Key>) -> Result<Option<secrecy::SecretString>, Failure> {
+fn read(key: Option<&Key>) -> Result<Option<SecretString>, Failure> {
     key.map(Key::read).transpose()
 }
 

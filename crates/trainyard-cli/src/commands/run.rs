@@ -167,6 +167,7 @@ mod tests {
             })
         );
     }
+
     #[derive(clap::Parser)]
     struct Line {
         #[command(flatten)]

@@ -13,6 +13,12 @@ use std::path::{Path, PathBuf};
 use crate::exit::Failure;
 
 pub(crate) use environment::Environment;
+#[cfg(feature = "lambda")]
+pub(crate) use file::LambdaSection;
+#[cfg(feature = "runpod")]
+pub(crate) use file::RunPodSection;
+#[cfg(feature = "vastai")]
+pub(crate) use file::VastSection;
 pub(crate) use file::{
     AgentSection, BudgetSection, FileConfig, InputsSection, LimitsSection, LocalSection, ProvidersSection,
     RetentionSection, ServerSection,
