@@ -201,6 +201,7 @@ fn a_warm_machine_whose_server_is_gone_goes_when_its_money_is_used_up() {
     for (machine, ends) in machines.iter().zip(ends) {
         goes_at(&yard, machine, ends, 10);
     }
+    yard.assert_empty();
 }
 
 /// Waits until the machine is gone: when its money is used up, at most so many seconds before.

@@ -85,8 +85,8 @@ fn a_spot_machine_that_is_taken_back_costs_what_was_trained_since_its_checkpoint
     let status = await_middle(&yard, "j");
     let machine = status["provider_job_id"].as_str().expect("an id").to_owned();
     yard.world().preempt(Vendor::Vastai, &machine).expect("it is rented");
-    yard.await_status("j", "the next attempt to train", |status| {
-        status["attempt"] == 2 && status["phase"] == "training"
+    yard.await_status("j", "the next machine to train", |status| {
+        status["provider_job_id"] != *machine && status["phase"] == "training"
     });
     let attempts = went_on(&yard, "j", 2);
     for attempt in &attempts {
