@@ -163,8 +163,8 @@ fn billed_from(core: &Core, job: &Job, number: AttemptNumber, machine: &Provider
     if provider.connector.info().capabilities.billing.from_up { up() } else { None }
 }
 
-/// Notes since when the machine of a job is billed, as soon as that was seen: it goes with this process. Says whether
-/// there was something to note.
+/// Notes since when the machine of a job is billed, as soon as that was seen: what was seen goes with this process. Says
+/// whether there was something to note.
 pub(crate) async fn note_up(core: &Arc<Core>, stored: &StoredJob) -> Result<bool, Error> {
     let Some(rental) = stored.job.state().rental() else { return Ok(false) };
     let Some(from) = billed_from(core, &stored.job, rental.attempt, &rental.machine) else {

@@ -53,8 +53,8 @@ impl SqliteStorage {
     /// Opens the directory as its one server: takes the lock, brings the schema up to date and takes a new fence.
     ///
     /// # Errors
-    /// [`StorageError::InUse`] where another server holds the directory for two seconds more, [`StorageError::TooNew`] where a newer
-    /// version wrote the database; else what the disk or the database said.
+    /// [`StorageError::InUse`] where another server holds the directory for two seconds more, [`StorageError::TooNew`]
+    /// where a newer version wrote the database; else what the disk or the database said.
     pub async fn open(options: SqliteOptions) -> Result<SqliteStorage, StorageError> {
         let lock = lock_directory(&options.directory).await?;
         Self::open_file(&options, Some(lock)).await
